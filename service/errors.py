@@ -1,0 +1,127 @@
+"""What can go wrong, as one tree.
+
+ActivityError
+├── StartError                 a process cannot start: one line, exit status 1
+├── Rejected                   a record that can never be applied (contract 1.6)
+├── RequestError               an answer other than 200; each class is one row of contract 3.6
+│   ├── InvalidRequest         400, names its parameter
+│   ├── Unauthorized           401
+│   ├── NotFound               404
+│   ├── MethodNotAllowed       405
+│   ├── BodyTooLarge           413
+│   ├── RateLimited            429
+│   └── Overloaded             503
+└── StoreError
+    ├── StoreUnavailable       not now: MongoDB is away, asking again later is right (503)
+    └── StoreTimeout           a query ran past its time limit (504)
+"""
+
+from typing import Literal
+
+RejectionCode = Literal[
+    "invalid_json",
+    "invalid_event",
+    "invalid_activity",
+    "unknown_type",
+    "type_mismatch",
+    "id_mismatch",
+    "organization_mismatch",
+    "too_large",
+]
+
+
+class ActivityError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class StartError(ActivityError):
+    """A process cannot start. The text is the one line that its operator reads."""
+
+
+class Rejected(ActivityError):
+    """A record that can never be applied, with its code (contract 1.6).
+
+    `organization_id` and `event_id` are what the record said of itself, as far as it could be read.
+    """
+
+    def __init__(
+        self,
+        code: RejectionCode,
+        message: str,
+        *,
+        organization_id: str | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code: RejectionCode = code
+        self.message = message
+        self.organization_id = organization_id
+        self.event_id = event_id
+
+
+class RequestError(ActivityError):
+    """A request that is not answered with 200 (contract 3.6)."""
+
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(RequestError):
+    """A parameter that cannot be honoured; the text names it and says what would be accepted."""
+
+    status = 400
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class Unauthorized(RequestError):
+    """No API key, or one that is not known."""
+
+    status = 401
+
+
+class NotFound(RequestError):
+    """No such path, or no such activity in the caller's organization."""
+
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """Anything but GET and HEAD: writing happens through Kafka only."""
+
+    status = 405
+
+
+class BodyTooLarge(RequestError):
+    """A `_params` body over its cap."""
+
+    status = 413
+
+
+class RateLimited(RequestError):
+    """Over the key's rate."""
+
+    status = 429
+
+
+class Overloaded(RequestError):
+    """The service has as much work as it can finish in time."""
+
+    status = 503
+
+
+class StoreError(ActivityError):
+    """The store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """MongoDB is away or refuses for now. Nothing is known of the operation; repeat it later."""
+
+
+class StoreTimeout(StoreError):
+    """A query ran past its time limit."""

@@ -1,0 +1,166 @@
+"""What an operator reads: logs, metrics and probes.
+
+Every metric is declared here, with its unit and what a rise of it means. Nothing in a log or a
+metric may hold an activity's content or a secret.
+"""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pythonjsonlogger.json import JsonFormatter
+
+from service.errors import StartError
+
+# Seconds. From one fast find up to the longest time limit.
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Records, from a lone live event to a full batch of a backlog.
+SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+
+# --- the API ------------------------------------------------------------------------------------
+REQUESTS = Counter(
+    "activity_http_requests",
+    "Requests answered. A rise of 5xx: MongoDB is away or the service is over capacity.",
+    ["route", "method", "status"],
+)
+REQUEST_SECONDS = Histogram(
+    "activity_http_request_seconds",
+    "From the request's first byte to the answer's last. A rise: slow queries or a full queue.",
+    ["route"],
+    buckets=LATENCY_BUCKETS,
+)
+REQUESTS_IN_FLIGHT = Gauge(
+    "activity_http_requests_in_flight", "Requests being worked on. At its limit: add processes."
+)
+REQUESTS_WAITING = Gauge(
+    "activity_http_requests_waiting", "Requests that wait for a place. Not zero: near capacity."
+)
+FIND_SECONDS = Histogram(
+    "activity_store_find_seconds",
+    "One question to MongoDB, by what was asked. A rise: indexes fell out of memory.",
+    ["shape"],
+    buckets=LATENCY_BUCKETS,
+)
+
+# --- the consumers ------------------------------------------------------------------------------
+RECORDS = Counter(
+    "activity_records",
+    "Records worked off, by what became of them: applied, stale (repeated or overtaken), ignored"
+    " (no activity event), rejected (a dead letter).",
+    ["topic", "outcome"],
+)
+DEVIATIONS = Counter(
+    "activity_deviations",
+    "Known fields kept though not of their type. A rise: the producers' schema has moved on.",
+    ["type", "field"],
+)
+DEAD_LETTERS = Counter(
+    "activity_dead_letters",
+    "Records set aside, by code. A rise: read them with `activity-consumers dead-letters list`.",
+    ["code"],
+)
+BATCH_RECORDS = Histogram(
+    "activity_batch_records",
+    "Records of one batch. Large: there is a backlog.",
+    buckets=SIZE_BUCKETS,
+)
+BATCH_SECONDS = Histogram(
+    "activity_batch_seconds",
+    "One batch from its first write to durable. A rise: MongoDB is slow.",
+    buckets=LATENCY_BUCKETS,
+)
+THREADS_REFRESHED = Counter(
+    "activity_threads_refreshed", "Email threads recomputed. Far above emails: moves and races."
+)
+LAG_RECORDS = Gauge(
+    "activity_lag_records",
+    "Records of a partition not yet durable. A steady rise: add consumers.",
+    ["topic", "partition"],
+)
+LAG_SECONDS = Gauge(
+    "activity_lag_seconds",
+    "Age of the oldest record of a partition not yet durable. The one figure users feel.",
+    ["topic", "partition"],
+)
+OLDEST_RECORD_SECONDS = Gauge(
+    "activity_oldest_record_seconds",
+    "Age of the oldest record fetched and not yet durable, over all partitions.",
+)
+BYTES_IN_FLIGHT = Gauge(
+    "activity_bytes_in_flight", "Record bytes fetched and not yet durable. Bounded by a setting."
+)
+RETRIES = Counter(
+    "activity_retries",
+    "Attempts repeated, by cause. A rise: an outage is being waited out.",
+    ["cause"],
+)
+PARTITIONS_PAUSED = Gauge(
+    "activity_partitions_paused", "Partitions held back. Not zero for long: an outage."
+)
+PARTITIONS_ASSIGNED = Gauge("activity_partitions_assigned", "Partitions this member works on.")
+REBALANCES = Counter(
+    "activity_rebalances", "Assignments received. A rise without deployments: members flap."
+)
+COMMITS = Counter(
+    "activity_commits",
+    "Position commits, by outcome: committed, lost to a rebalance, failed.",
+    ["outcome"],
+)
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error, one an event; library chatter only from WARNING up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("service", "consumers"):
+        logging.getLogger(name).setLevel(level)
+
+
+Check = Callable[[], Awaitable[str | None]]
+
+
+@asynccontextmanager
+async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncIterator[int]:
+    """Serve `/healthz`, `/readyz` and `/metrics` on every interface; yields the port in use.
+
+    A check answers None when all is well, else the reason, which becomes a 503. Raises
+    `StartError` where the port is taken.
+    """
+
+    async def answer(check: Check) -> web.Response:
+        reason = await check()
+        return web.Response(text=reason or "ok", status=503 if reason else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", lambda _: answer(is_alive))
+    app.router.add_get("/readyz", lambda _: answer(is_ready))
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, port=port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise StartError(
+                f"ACTIVITY_OPERATIONS_PORT: cannot listen on port {port}: {error.strerror}"
+            ) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
