@@ -100,7 +100,13 @@ class MongoSettings(Section):
         None, description="PEM file of the authority that signed MongoDB's certificate"
     )
     timeout_seconds: float = Field(
-        5.0, gt=0, le=60, description="longest wait for a server, a connection or a socket"
+        5.0, gt=0, le=60, description="longest wait for a server or a connection"
+    )
+    socket_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="longest wait for one answer; must exceed a query's time limit",
     )
     max_pool_size: int = Field(32, ge=1, le=1000, description="connections of one process")
 

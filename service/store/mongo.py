@@ -1,15 +1,85 @@
 """The connection to MongoDB, and the seam between its two drivers.
 
 PyMongo's asyncio API and Motor are the same calls but for a few; those few are here, so that no
-other module of the store knows which driver it runs on.
+other module of the store knows which driver it runs on. The drivers' errors end here too.
 """
 
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
+from urllib.parse import parse_qsl
 
+from pymongo import AsyncMongoClient
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    CursorNotFound,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+
+from service.errors import StartError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
+
+# Codes of MongoDB's error_codes.yml that say "not now" of any operation: to be repeated, never the
+# fault of a document.
+TRANSIENT_CODES = frozenset(
+    {
+        6,  # HostUnreachable
+        7,  # HostNotFound
+        24,  # LockTimeout
+        43,  # CursorNotFound
+        46,  # LockBusy
+        50,  # MaxTimeMSExpired
+        63,  # StaleShardVersion
+        64,  # WriteConcernFailed
+        70,  # ShardNotFound
+        89,  # NetworkTimeout
+        91,  # ShutdownInProgress
+        100,  # UnsatisfiableWriteConcern
+        112,  # WriteConflict
+        117,  # ConflictingOperationInProgress
+        133,  # FailedToSatisfyReadPreference
+        134,  # ReadConcernMajorityNotAvailableYet
+        146,  # ExceededMemoryLimit
+        150,  # StaleEpoch
+        175,  # QueryPlanKilled
+        189,  # PrimarySteppedDown
+        202,  # NetworkInterfaceExceededTimeLimit
+        237,  # CursorKilled
+        249,  # StaleChunkHistory
+        262,  # ExceededTimeLimit
+        317,  # ConnectionPoolExpired
+        365,  # TemporarilyUnavailable
+        384,  # ConnectionError
+        391,  # ReauthenticationRequired
+        9001,  # SocketException
+        10058,  # LegacyNotPrimary
+        10107,  # NotWritablePrimary
+        11600,  # InterruptedAtShutdown
+        11601,  # Interrupted
+        11602,  # InterruptedDueToReplStateChange
+        13388,  # StaleConfig
+        13435,  # NotPrimaryNoSecondaryOk
+        13436,  # NotPrimaryOrSecondary
+        14031,  # OutOfDiskSpace
+    }
+)
+CREDENTIAL_CODES = frozenset(
+    {
+        11,  # UserNotFound
+        13,  # Unauthorized
+        18,  # AuthenticationFailed
+        8000,  # Atlas: bad auth
+    }
+)
+DUPLICATE_KEY = 11000
+_BAD_VALUE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +93,136 @@ class Mongo:
 
 @asynccontextmanager
 async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
-    """Connect and close again. Does not wait for a server: `ping` tells whether one answers."""
-    raise NotImplementedError
-    yield
+    """Connect and close again. Does not wait for a server: `ping` tells whether one answers.
+
+    What the connection string says explicitly is never overridden. Raises `StartError` where it
+    cannot be used, or asks for less durability than contract 1.5 promises.
+    """
+    client = _open(settings)
+    try:
+        database = client[settings.database]
+        yield Mongo(client, database["activities"], database["api_keys"])
+    finally:
+        closed = client.close()
+        if isawaitable(closed):
+            await closed
 
 
 async def ping(mongo: Mongo) -> None:
-    """Raises `StoreUnavailable` where no primary answers in time."""
-    raise NotImplementedError
+    """Raises `StoreUnavailable` where no primary answers in time, or refuses the credentials.
+
+    Its text is one line without secrets, fit for a `StartError`.
+    """
+    async with translated_errors():
+        await mongo.client.admin.command("ping")
+        # `ping` needs no rights; this does.
+        await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+
+
+@asynccontextmanager
+async def translated_errors() -> AsyncIterator[None]:
+    """Every call of the driver stands inside one of these.
+
+    `StoreTimeout` for a query past its time limit, `StoreUnavailable` for whatever may go better
+    later. Anything else is a defect of ours and passes unchanged.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        translated = _translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+async def list_indexes(collection: Any) -> list[dict[str, Any]]:
+    """The index documents of a collection; none where it does not exist."""
+    return await _to_list(collection.list_indexes())
+
+
+async def aggregate(
+    collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any
+) -> list[dict[str, Any]]:
+    """All documents that the pipeline yields."""
+    return await _to_list(collection.aggregate(pipeline, **options))
+
+
+async def _to_list(cursor: Any) -> list[dict[str, Any]]:
+    opened = await cursor if isawaitable(cursor) else cursor
+    documents: list[dict[str, Any]] = await opened.to_list(None)
+    return documents
+
+
+def _open(settings: MongoSettings) -> Any:
+    url = settings.url.get_secret_value()
+    try:
+        with warnings.catch_warnings():
+            # The driver only warns of an option it does not know: a typing error, so the end.
+            warnings.simplefilter("error", UserWarning)
+            return _client_class(settings)(url, **_options(settings, url))
+    except (PyMongoError, UserWarning, ValueError, TypeError, OSError) as error:
+        raise StartError(f"ACTIVITY_MONGO_URL: {_one_line(error)}") from None
+
+
+def _client_class(settings: MongoSettings) -> Any:
+    if settings.driver == "pymongo":
+        return AsyncMongoClient
+    from motor.motor_asyncio import AsyncIOMotorClient  # only where it was chosen
+
+    return AsyncIOMotorClient
+
+
+def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
+    wait = int(settings.timeout_seconds * 1000)
+    options: dict[str, Any] = {
+        "appname": "activity-service",
+        "connectTimeoutMS": wait,
+        "maxPoolSize": settings.max_pool_size,
+        "serverSelectionTimeoutMS": wait,
+        "socketTimeoutMS": int(settings.socket_timeout_seconds * 1000),
+        "tz_aware": False,
+        "w": "majority",
+        "waitQueueTimeoutMS": wait,
+    }
+    if settings.tls_ca_path is not None:
+        options |= {"tls": True, "tlsCAFile": str(settings.tls_ca_path)}
+    said = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+    if said.get("w", "majority").isdecimal():
+        raise StartError(
+            f"ACTIVITY_MONGO_URL: w={said['w']} could lose what was acknowledged;"
+            " leave it out or say w=majority"
+        )
+    return {name: value for name, value in options.items() if name.lower() not in said}
+
+
+def _translate(error: PyMongoError) -> StoreTimeout | StoreUnavailable | None:
+    if isinstance(error, ExecutionTimeout):
+        return StoreTimeout("the query ran past its time limit")
+    # A configuration error this late is what only the look-up of a host could tell.
+    if isinstance(error, ConnectionFailure | ConfigurationError):
+        return StoreUnavailable(f"MongoDB cannot be reached: {_one_line(error)}")
+    if isinstance(error, CursorNotFound | WriteConcernError):
+        return StoreUnavailable(f"MongoDB cannot do it now ({type(error).__name__})")
+    if isinstance(error, OperationFailure):
+        return _translate_failure(error)
+    return None
+
+
+def _translate_failure(error: OperationFailure) -> StoreUnavailable | None:
+    details = error.details or {}
+    name = f"{details.get('codeName', 'error')} {error.code}"
+    if error.code in CREDENTIAL_CODES:
+        return StoreUnavailable(
+            f"MongoDB refuses the user or password of ACTIVITY_MONGO_URL ({name})"
+        )
+    if error.code in TRANSIENT_CODES or error.has_error_label("RetryableWriteError"):
+        return StoreUnavailable(f"MongoDB cannot do it now ({name})")
+    if error.code == _BAD_VALUE and "hint provided does not" in str(details.get("errmsg")):
+        return StoreUnavailable("an index is missing: run `activity-service indexes`")
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    """The driver's text, without its description of the topology and its settings."""
+    text = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
+    return " ".join(text.partition(", full error")[0].split())
