@@ -1,0 +1,179 @@
+"""`make bench`: every promise of speed as a ratio against what the parts can do by themselves."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from deploy.local.stack import running_stack
+from tests.bench import ingest, latency, reads
+from tests.bench.measure import Line, Report
+
+PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "overload")
+RESULTS = Path(".stack/bench")
+
+
+@click.group()
+def main() -> None:
+    """Measure, or compare two measurements."""
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--records", default=30_000, show_default=True, help="of one ingest round")
+@click.option("--sizes", default="10000,1000000", show_default=True, help="activities to read from")
+@click.option("--requests", default=400, show_default=True, help="of one read round")
+@click.option(
+    "--backlog", default=200_000, show_default=True, help="beside which a live event comes"
+)
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="default: all")
+@click.option("--output", default=RESULTS / "result.json", type=click.Path(path_type=Path))
+def run(
+    rounds: int,
+    records: int,
+    sizes: str,
+    requests: int,
+    backlog: int,
+    parts: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Measure and print the table; the figures as JSON too."""
+    settings = {"rounds": rounds, "records": records, "sizes": sizes, "requests": requests}
+    report = Report(settings)
+    click.echo(report.heading())
+    uvloop.run(_measure(report, parts or PARTS, settings, backlog))
+    report.write(output)
+    click.echo(f"\nwritten to {output}")
+    sys.exit(0 if all(line.holds for line in report.lines) else 1)
+
+
+async def _measure(
+    report: Report, parts: tuple[str, ...], settings: dict[str, Any], backlog: int
+) -> None:
+    logs = Path(tempfile.mkdtemp(prefix="activity-bench-"))
+    async with running_stack() as stack:
+        bench = ingest.Bench(stack.mongo.url, stack.kafka.bootstrap_servers, logs)
+        rounds, records = settings["rounds"], settings["records"]
+        speed = 8000.0
+        if "ingest" in parts:
+            speed = await ingest.measure_ingest(report, bench, count=records, rounds=rounds)
+        if "emails" in parts:
+            await ingest.measure_emails(report, bench, count=records // 2, rounds=rounds)
+        if {"ingest", "emails"} & set(parts):
+            megabytes = [bench.consumer_megabytes]
+            report.add(Line("memory of the consumer", "-", "MB", megabytes, [], at_most=200))
+        if "latency" in parts:
+            await latency.measure_latency(report, bench, ingest_rate=speed)
+        if "fairness" in parts:
+            await latency.measure_fairness(report, bench, backlog=backlog)
+        if {"reads", "drivers", "overload"} & set(parts):
+            await _measure_reads(report, bench, parts, settings)
+    shutil.rmtree(logs)
+
+
+async def _measure_reads(
+    report: Report, bench: ingest.Bench, parts: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    by_size: list[dict[str, float]] = []
+    for count in map(int, settings["sizes"].split(",")):
+        name = f"bench-store-{count}"
+        await reads.load(bench.mongo_url, name, count)
+        key = await reads.create_key(bench.mongo_url, name)
+        by_size.append(await _measure_store(report, bench, parts, settings, name, count, key))
+        await reads.drop(bench.mongo_url, name)
+    for what in by_size[0] if "reads" in parts and len(by_size) > 1 else ():
+        seconds = [medians[what] for medians in by_size]
+        line = f"{what}, the slowest size"
+        report.add(Line(line, "the fastest", "x", [max(seconds) / min(seconds)], [], at_most=1.3))
+
+
+async def _measure_store(
+    report: Report,
+    bench: ingest.Bench,
+    parts: tuple[str, ...],
+    settings: dict[str, Any],
+    name: str,
+    count: int,
+    key: str,
+) -> dict[str, float]:
+    sample = {"rounds": settings["rounds"], "times": settings["requests"]}
+    medians: dict[str, float] = {}
+    async with AsyncExitStack() as stack:
+        targets = {}
+        for driver in ("pymongo", "motor") if "drivers" in parts else ("pymongo",):
+            api, ours, limit = await stack.enter_async_context(
+                reads.servers(bench.mongo_url, name, driver, count, key, bench.logs)
+            )
+            targets[driver] = ours
+            if driver == "pymongo" and "reads" in parts:
+                medians = await reads.measure_reads(report, ours, limit, count=count, **sample)
+                if count > reads.DEPTH_ROWS:
+                    await reads.measure_depth(report, ours, **sample)
+                report.add(
+                    Line(
+                        f"memory of the API, {count:,}",
+                        "-",
+                        "MB",
+                        [api.memory_megabytes()],
+                        [],
+                        at_most=150,
+                    )
+                )
+        if "drivers" in parts:
+            await reads.measure_drivers(report, targets, count=count, **sample)
+        if "overload" in parts:
+            await latency.measure_overload(report, targets["pymongo"])
+    return medians
+
+
+@main.command()
+@click.argument("base")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def compare(base: str, options: tuple[str, ...]) -> None:
+    """Measure the commit BASE and this tree, and print their ratios side by side."""
+    commit = _git("rev-parse", "--short", base)
+    tree, old, new = RESULTS / commit, RESULTS / f"{commit}.json", RESULTS / "result.json"
+    if not old.exists():
+        _git("worktree", "add", "--force", "--detach", str(tree), commit)
+        try:
+            _run_bench(tree, old.absolute(), options)
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+    _run_bench(Path(), new.absolute(), options)
+    _print_comparison(json.loads(old.read_text()), json.loads(new.read_text()))
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _run_bench(tree: Path, output: Path, options: tuple[str, ...]) -> None:
+    """A line that falls short ends the run with status 1, which is no reason not to compare."""
+    command = [sys.executable, "-m", "tests.bench", "run", "--output", str(output), *options]
+    subprocess.run(command, check=False, cwd=tree)
+
+
+def _print_comparison(base: dict[str, Any], new: dict[str, Any]) -> None:
+    before = {_name(line): line for line in base["lines"]}
+    click.echo(f"{'what':76} {'base':>7} {'new':>7} {'new/base':>9}")
+    for line in new["lines"]:
+        if old := before.get(_name(line)):
+            change = line["ratio"] / old["ratio"]
+            click.echo(f"{_name(line):76} {old['ratio']:7.2f} {line['ratio']:7.2f} {change:9.2f}")
+
+
+def _name(line: dict[str, Any]) -> str:
+    return f"{line['what']} / {line['against']}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""From publish to visible over HTTP, alone, under load and beside somebody else's backlog; and
+what happens above capacity."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer
+
+from tests.bench.corpus import READER, Place, event, new_events
+from tests.bench.ingest import Bench, consumer, create_topic, database, publish
+from tests.bench.measure import Line, Report, quantile
+from tests.bench.processes import running, until_ready
+from tests.bench.reads import (
+    LISTING,
+    Target,
+    api_environment,
+    ask,
+    authorization,
+    create_key,
+    request_seconds,
+)
+
+VISIBLE_SECONDS = 60.0
+# Every so many events one is watched: to ask for each would be a load of its own.
+WATCHED_PER_SECOND = 25
+# Enough to keep one process busy, and no more than it works on at once.
+SATURATING_CLIENTS = 8
+LIVE_NUMBER = 500_000_000
+
+
+async def visible_seconds(
+    target: Target, producer: AIOKafkaProducer, topic: str, *, events_per_second: int, count: int
+) -> list[float]:
+    """Publish at a steady rate; answer the seconds until each watched event was readable."""
+    source = random.Random(3)
+    every = max(1, events_per_second // WATCHED_PER_SECOND)
+    started = time.perf_counter()
+    watching: list[asyncio.Task[float]] = []
+    for number in range(LIVE_NUMBER, LIVE_NUMBER + count):
+        due = started + (number - LIVE_NUMBER) / events_per_second
+        if (pause := due - time.perf_counter()) > 0:
+            await asyncio.sleep(pause)
+        place = Place(READER, f"lead_{number % 97:043d}", "Call", datetime.now(UTC))
+        value = event(source, place, number)
+        published = time.perf_counter()
+        await producer.send(topic, value, key=place.lead_id.encode())
+        if number % every == 0:
+            path = f"{LISTING}acti_{number:043d}/"
+            watching.append(asyncio.create_task(_until_visible(target, path, published)))
+    return await asyncio.gather(*watching)
+
+
+async def _until_visible(target: Target, path: str, published: float) -> float:
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    try:
+        while time.perf_counter() - published < VISIBLE_SECONDS:
+            status, _ = await ask(reader, writer, target, path)
+            if status == 200:
+                return time.perf_counter() - published
+            await asyncio.sleep(0.002)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    raise RuntimeError(f"{path} was not visible within {VISIBLE_SECONDS} seconds")
+
+
+async def measure_latency(report: Report, bench: Bench, *, ingest_rate: float) -> None:
+    """At 500 events a second, and at half of what the consumer can do."""
+    half = int(ingest_rate / 2)
+    for rate, most_median, most_tail in ((500, 30, 100), (half, 100, 500)):
+        async with database(bench) as (name, _):
+            topic = await create_topic(bench)
+            seconds = await _beside(bench, name, [topic], topic, rate, count=rate * 10)
+        what = f"publish to visible at {rate:,} events/s"
+        for share, most in ((0.5, most_median), (0.99, most_tail)):
+            value = quantile(seconds, share) * 1000
+            report.add(Line(f"{what}, p{share * 100:.0f}", "-", "ms", [value], [], at_most=most))
+
+
+async def measure_fairness(report: Report, bench: Bench, *, backlog: int) -> None:
+    """A live event while another organization's backlog in another topic is worked off."""
+    async with database(bench) as (name, _):
+        bulk = await publish(bench, new_events(4, backlog))
+        live = await create_topic(bench)
+        seconds = await _beside(bench, name, [bulk, live], live, 20, count=20 * 8)
+    worst = max(seconds) * 1000
+    what = f"live event beside a backlog of {backlog:,}, worst"
+    report.add(Line(what, "-", "ms", [worst], [], at_most=2000))
+
+
+async def _beside(
+    bench: Bench, name: str, topics: list[str], live: str, rate: int, *, count: int
+) -> list[float]:
+    key = await create_key(bench.mongo_url, name)
+    async with (
+        running(
+            "service",
+            "serve",
+            environment=api_environment(bench.mongo_url, name),
+            log=bench.logs / f"{name}.log",
+            start_line="activity-service started",
+        ) as api,
+        consumer(bench, name, *topics) as process,
+    ):
+        await until_ready(api)
+        await until_ready(process)
+        target = Target(api.port, authorization(key))
+        producer = AIOKafkaProducer(bootstrap_servers=bench.kafka_servers)
+        await producer.start()
+        try:
+            return await visible_seconds(
+                target, producer, live, events_per_second=rate, count=count
+            )
+        finally:
+            await producer.stop()
+
+
+# --- above capacity -----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of an open load: its status and its seconds since it was due."""
+
+    status: int
+    seconds: float
+
+
+async def measure_overload(report: Report, target: Target, *, seconds: float = 10.0) -> None:
+    """Twice the capacity, offered whether or not the answers come."""
+    idle = await request_seconds(target, [LISTING], 400, clients=1)
+    started = time.perf_counter()
+    await request_seconds(target, [LISTING], 1600, clients=SATURATING_CLIENTS)
+    capacity = 1600 / (time.perf_counter() - started)
+    answers = await _open_load(target, rate=2 * capacity, seconds=seconds)
+    statuses = Counter(answer.status for answer in answers)
+    good = [answer.seconds for answer in answers if answer.status == 200]
+    refused = [answer.seconds for answer in answers if answer.status == 503]
+    ratio = quantile(good, 0.99) / quantile(idle, 0.99)
+    note = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+    what = f"twice the capacity ({2 * capacity:,.0f}/s), p99 of the answered"
+    report.add(Line(what, "idle p99", "x", [ratio], [], at_most=5, note=note))
+    if refused:
+        tail = quantile(refused, 0.99) * 1000
+        report.add(Line("twice the capacity, p99 of the refused", "-", "ms", [tail], []))
+
+
+async def _open_load(target: Target, *, rate: float, seconds: float) -> list[Answer]:
+    answers: list[Answer] = []
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one(due: float) -> None:
+        reader, writer = (
+            idle.pop() if idle else await asyncio.open_connection("127.0.0.1", target.port)
+        )
+        status, _ = await ask(reader, writer, target, LISTING)
+        answers.append(Answer(status, time.perf_counter() - due))
+        idle.append((reader, writer))
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(int(rate * seconds)):
+            due = started + number / rate
+            if (pause := due - time.perf_counter()) > 0:
+                await asyncio.sleep(pause)
+            tasks.create_task(one(due))
+    for _, writer in idle:
+        writer.close()
+    return answers

@@ -1,0 +1,259 @@
+"""Reading: the API process against a bare handler, on one store, by one client."""
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from pymongo import AsyncMongoClient
+
+from service.settings import MongoSettings, RetentionSettings
+from service.store.indexes import ensure_indexes
+from service.store.mongo import connect
+from tests.bench.corpus import (
+    BIG_LEAD,
+    EVERY,
+    RARE_TYPE,
+    READER,
+    START,
+    documents,
+    ordinary_lead,
+)
+from tests.bench.measure import Line, Report, alternate, quantile
+from tests.bench.processes import Process, running, until_ready
+
+LISTING = "/api/v1/activity/"
+CLIENTS = 2
+DEPTH_ROWS = 100_000
+LOAD_BATCH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read line: what to ask of us and of the bare handler, and how near we must come."""
+
+    what: str
+    ours: list[str]
+    limit: list[str]
+    at_least: float
+
+
+def read_lines(count: int) -> list[Read]:
+    middle = START + count * EVERY / 2
+    window = {
+        "date_created__gte": middle.isoformat(),
+        "date_created__lte": (middle + count * EVERY / 100).isoformat(),
+    }
+    leads = [ordinary_lead(number) for number in range(min(200, count // 100))]
+    big = {"lead_id": BIG_LEAD}
+    return [
+        Read("one ordinary lead", [_path(lead_id=lead) for lead in leads], leads, 0.80),
+        Read("organization-wide newest 100", [_path()], ["org-100"], 0.90),
+        Read("organization-wide newest 20", [_path(_limit=20)], ["org-20"], 0.85),
+        Read("rare type on the big lead", [_path(_type=RARE_TYPE, **big)], ["rare"], 0.80),
+        Read("threads on the big lead", [_path(thread_emails="only", **big)], ["threads"], 0.80),
+        Read("a window in the big lead's middle", [_path(**window, **big)], ["window"], 0.80),
+    ]
+
+
+def _path(**parameters: object) -> str:
+    return f"{LISTING}?{urlencode(parameters)}"
+
+
+async def load(url: str, database: str, count: int) -> None:
+    """Fill a database with the store of `count` activities, indexes included."""
+    settings = MongoSettings(url=url, database=database)
+    async with connect(settings) as mongo:
+        await ensure_indexes(mongo, RetentionSettings())
+        source = documents(seed=7, count=count)
+        places = asyncio.Semaphore(3)
+
+        async def insert(batch: list[dict[str, Any]]) -> None:
+            try:
+                await mongo.activities.insert_many(batch, ordered=False)
+            finally:
+                places.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            while batch := list(itertools.islice(source, LOAD_BATCH)):
+                await places.acquire()
+                tasks.create_task(insert(batch))
+
+
+# --- one client ---------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server and the headers that it wants."""
+
+    port: int
+    headers: bytes = b""
+
+
+async def request_seconds(
+    target: Target, paths: list[str], times: int, *, clients: int = CLIENTS
+) -> list[float]:
+    """Seconds of each of `times` requests, over a few connections that stay open.
+
+    A bare socket client: of the time between question and answer as little as possible is its own.
+    """
+    turn = itertools.cycle(paths)
+    seconds: list[float] = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        for _ in range(times // clients):
+            started = time.perf_counter()
+            status, _ = await ask(reader, writer, target, next(turn))
+            seconds.append(time.perf_counter() - started)
+            if status != 200:
+                raise RuntimeError(f"{status} from port {target.port}")
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return seconds
+
+
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, path: str
+) -> tuple[int, bytes]:
+    writer.write(b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), target.headers))
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    return int(head[9:12]), await reader.readexactly(length)
+
+
+async def rate(target: Target, paths: list[str], times: int) -> float:
+    """Requests a second."""
+    started = time.perf_counter()
+    await request_seconds(target, paths, times)
+    return times / (time.perf_counter() - started)
+
+
+# --- the lines ----------------------------------------------------------------------------------
+@asynccontextmanager
+async def servers(
+    url: str, database: str, driver: str, count: int, key: str, logs: Path
+) -> AsyncIterator[tuple[Process, Target, Target]]:
+    """The API and the bare handler on one database."""
+    environment = api_environment(url, database) | {"ACTIVITY_MONGO_DRIVER": driver}
+    limit_command = ("tests.bench.limits", url, database, driver, str(count))
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(
+            running(
+                "service",
+                "serve",
+                environment=environment,
+                log=logs / f"api-{driver}.log",
+                start_line="activity-service started",
+            )
+        )
+        await until_ready(api)
+        bare = await stack.enter_async_context(
+            running(
+                *limit_command,
+                environment={},
+                log=logs / f"bare-{driver}.log",
+                start_line="bare handler started",
+            )
+        )
+        yield api, Target(api.port, authorization(key)), Target(bare.port)
+
+
+def api_environment(url: str, database: str) -> dict[str, str]:
+    return {
+        "ACTIVITY_MONGO_URL": url,
+        "ACTIVITY_MONGO_DATABASE": database,
+        "ACTIVITY_HTTP_PORT": "0",
+        "ACTIVITY_OPERATIONS_PORT": "0",
+        "ACTIVITY_RATE_LIMIT": "",
+        "ACTIVITY_CURSOR_SECRET": "a secret of the benchmark",
+    }
+
+
+def authorization(key: str) -> bytes:
+    return b"Authorization: Bearer " + key.encode() + b"\r\n"
+
+
+async def measure_reads(
+    report: Report, ours: Target, limit: Target, *, count: int, rounds: int, times: int
+) -> dict[str, float]:
+    """Every read line; answers the median seconds of each of ours, to compare store sizes."""
+    medians = {}
+    for line in read_lines(count):
+        bare_paths = [f"/{name}" for name in line.limit]
+        api, bare = await alternate(
+            rounds,
+            partial(rate, ours, line.ours, times),
+            partial(rate, limit, bare_paths, times),
+        )
+        what = f"{line.what}, {count:,}"
+        report.add(Line(what, "bare handler", "req/s", api, bare, at_least=line.at_least))
+        medians[line.what] = quantile(await request_seconds(ours, line.ours, times), 0.5)
+    return medians
+
+
+async def measure_depth(report: Report, ours: Target, *, rounds: int, times: int) -> None:
+    """The first page against the one `DEPTH_ROWS` deep by cursor."""
+    deep = await _path_at_depth(ours)
+
+    async def median(path: str) -> float:
+        return quantile(await request_seconds(ours, [path], times), 0.5) * 1000
+
+    below, first = await alternate(rounds, partial(median, deep), partial(median, LISTING))
+    what = f"page {DEPTH_ROWS:,} rows deep by cursor"
+    report.add(Line(what, "first page", "ms", below, first, at_most=1.2))
+
+
+async def _path_at_depth(ours: Target) -> str:
+    path = LISTING
+    reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
+    for _ in range(DEPTH_ROWS // 100):
+        writer.write(b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), ours.headers))
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        headers = {name.lower(): value for name, value in fields.items()}
+        await reader.readexactly(int(headers["content-length"]))
+        path = headers["link"].split("<")[1].split(">")[0]
+    writer.close()
+    await writer.wait_closed()
+    return path
+
+
+async def measure_drivers(
+    report: Report, targets: dict[str, Target], *, count: int, rounds: int, times: int
+) -> None:
+    """The same reads on both drivers."""
+    for line in read_lines(count):
+        pymongo, motor = await alternate(
+            rounds,
+            partial(rate, targets["pymongo"], line.ours, times),
+            partial(rate, targets["motor"], line.ours, times),
+        )
+        report.add(Line(f"{line.what}: pymongo", "motor", "req/s", pymongo, motor))
+
+
+async def create_key(url: str, database: str) -> str:
+    """A key of the organization that the store belongs to, by the real command."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "service", "keys", "create", "--organization", READER),
+        env=os.environ | api_environment(url, database),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return output.decode().strip()
+
+
+async def drop(url: str, database: str) -> None:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url)
+    await client.drop_database(database)
+    await client.close()
