@@ -203,7 +203,7 @@ class RetentionSettings(Section):
     tombstone_days: int = Field(
         90,
         ge=1,
-        le=36_500,
+        le=24_855,
         description="must exceed the retention of all topics, the dead-letter topic's included",
     )
 

@@ -1,0 +1,169 @@
+"""The indexes, as one table. Every find names the one that serves it (I1), by the names here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pymongo import IndexModel
+from pymongo.errors import OperationFailure
+
+from service.errors import StartError
+from service.settings import RetentionSettings
+from service.store.mongo import Mongo, translated_errors
+
+PRIMARY = "_id_"
+"""MongoDB's own index over `_id`."""
+
+LEAD_ACTIVITY_AT = "lead_activity_at"
+LEAD_DATE_CREATED = "lead_date_created"
+ORGANIZATION_DATE_CREATED = "organization_date_created"
+THREAD_MEMBERS = "thread_members"
+OPPORTUNITY = "opportunity"
+FORM = "form"
+EXTERNAL_WHATSAPP_MESSAGE = "external_whatsapp_message"
+EXPIRY = "expiry"
+
+_SECONDS_A_DAY = 86_400
+_NAMESPACE_NOT_FOUND = 26
+_INDEX_OPTIONS_CONFLICT = 85
+_INDEX_KEY_SPECS_CONFLICT = 86
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """One index: `keys` in their order, 1 or -1 each, and which documents it holds (None = all)."""
+
+    name: str
+    keys: tuple[tuple[str, Literal[1, -1]], ...]
+    only: Mapping[str, Any] | None = None
+    expires: bool = False
+
+    def to_model(self, expire_after_seconds: int) -> IndexModel:
+        options: dict[str, Any] = {}
+        if self.only is not None:
+            options["partialFilterExpression"] = self.only
+        if self.expires:
+            options["expireAfterSeconds"] = expire_after_seconds
+        return IndexModel(list(self.keys), name=self.name, **options)
+
+    def difference(self, found: Mapping[str, Any] | None) -> str | None:
+        """What is wrong with the index document that the server shows under this name, or None.
+
+        The days of an expiring one are no difference: they are a setting of whoever writes.
+        """
+        if found is None:
+            return f"index {self.name} is missing"
+        same = (
+            list(found["key"].items()) == list(self.keys)
+            and found.get("partialFilterExpression") == self.only
+            and ("expireAfterSeconds" in found) == self.expires
+            and not found.keys() & {"sparse", "hidden", "collation"}
+        )
+        return None if same else f"index {self.name} is not as it must be"
+
+
+INDEXES: tuple[IndexDefinition, ...] = (
+    IndexDefinition(
+        LEAD_ACTIVITY_AT,
+        (("organization_id", 1), ("lead_id", 1), ("_type", 1), ("activity_at", -1), ("id", -1)),
+    ),
+    IndexDefinition(
+        LEAD_DATE_CREATED,
+        (("organization_id", 1), ("lead_id", 1), ("_type", 1), ("date_created", -1), ("id", -1)),
+    ),
+    IndexDefinition(
+        ORGANIZATION_DATE_CREATED,
+        (("organization_id", 1), ("_type", 1), ("date_created", -1), ("id", -1)),
+    ),
+    IndexDefinition(
+        THREAD_MEMBERS,
+        (("organization_id", 1), ("_meta.thread", 1), ("activity_at", -1), ("id", -1)),
+        only={"_meta.thread": {"$exists": True}},
+    ),
+    IndexDefinition(
+        OPPORTUNITY,
+        (("organization_id", 1), ("opportunity_id", 1), ("date_created", -1), ("id", -1)),
+        only={"_type": "OpportunityStatusChange"},
+    ),
+    IndexDefinition(
+        FORM,
+        (("organization_id", 1), ("form_id", 1), ("date_created", -1), ("id", -1)),
+        only={"_type": "FormSubmission"},
+    ),
+    IndexDefinition(
+        EXTERNAL_WHATSAPP_MESSAGE,
+        (
+            ("organization_id", 1),
+            ("external_whatsapp_message_id", 1),
+            ("date_created", -1),
+            ("id", -1),
+        ),
+        only={"_type": "WhatsAppMessage"},
+    ),
+    IndexDefinition(
+        EXPIRY,
+        (("_meta.deleted_at", 1),),
+        only={"_meta.deleted_at": {"$exists": True}},
+        expires=True,
+    ),
+)
+
+
+async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:
+    """Create what is missing and wait for it; safe to repeat, also at the same time elsewhere.
+
+    Changes the days of delete markers in place. Raises `StartError` where an index of ours exists
+    in another shape (dropping it is an operator's decision), and `StoreUnavailable`.
+    """
+    expire_after_seconds = retention.tombstone_days * _SECONDS_A_DAY
+    async with translated_errors():
+        found = await _find_indexes(mongo)
+        await _change_expiry(mongo, found.get(EXPIRY), expire_after_seconds)
+        models = [index.to_model(expire_after_seconds) for index in INDEXES]
+        try:
+            await mongo.activities.create_indexes(models)
+        except OperationFailure as error:
+            if error.code not in (_INDEX_OPTIONS_CONFLICT, _INDEX_KEY_SPECS_CONFLICT):
+                raise
+            raise StartError(f"{_differences(found)}: drop it and run this again") from error
+
+
+async def check_indexes(mongo: Mongo) -> list[str]:
+    """What is missing or different, one text an index; empty when all are there and built.
+
+    Raises `StoreUnavailable`.
+    """
+    async with translated_errors():
+        found = await _find_indexes(mongo)
+    return [text for index in INDEXES if (text := index.difference(found.get(index.name)))]
+
+
+async def _change_expiry(
+    mongo: Mongo, found: Mapping[str, Any] | None, expire_after_seconds: int
+) -> None:
+    if found is None or found.get("expireAfterSeconds") in (None, expire_after_seconds):
+        return
+    await mongo.activities.database.command(
+        "collMod",
+        mongo.activities.name,
+        index={"name": EXPIRY, "expireAfterSeconds": expire_after_seconds},
+    )
+
+
+async def _find_indexes(mongo: Mongo) -> dict[str, Mapping[str, Any]]:
+    """The finished indexes by name: a `hint` to one that is still being built is refused."""
+    try:
+        answer = await mongo.activities.database.command(
+            "listIndexes", mongo.activities.name, includeBuildUUIDs=True
+        )
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_NOT_FOUND:
+            raise
+        return {}
+    listed: Sequence[Mapping[str, Any]] = answer["cursor"]["firstBatch"]
+    return {index["name"]: index for index in listed if "buildUUID" not in index}
+
+
+def _differences(found: Mapping[str, Mapping[str, Any]]) -> str:
+    texts = (index.difference(found[index.name]) for index in INDEXES if index.name in found)
+    return ", ".join(filter(None, texts)) or "another index has the keys of one of ours"
