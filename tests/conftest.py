@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from deploy.local.folders import run_folder
@@ -17,6 +18,11 @@ from deploy.local.stack import choose_kafka, choose_mongo, running
 from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
+
+# On a CI machine hypothesis would choose the same examples every time; here it looks for new ones
+# and prints what repeats a failure.
+hypothesis_settings.register_profile("project", deadline=None, derandomize=False, print_blob=True)
+hypothesis_settings.load_profile("project")
 
 Driver = Literal["pymongo", "motor"]
 

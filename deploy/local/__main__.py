@@ -1,32 +1,26 @@
-"""`make stack`: Kafka and MongoDB until Ctrl-C."""
+"""`make stack`: Kafka, MongoDB and the service's topics until Ctrl-C."""
 
 import asyncio
-import signal
 import sys
 
 import click
 
+from deploy.local.foreground import run_in_foreground
 from deploy.local.kafka import create_dead_letter_topic, create_topics
 from deploy.local.processes import Server
 from deploy.local.stack import Stack, running_stack
-from service.errors import StartError
 from service.settings import KafkaSettings
 
 
-async def _serve() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def _serve() -> int:
     async with running_stack() as stack:
         if isinstance(stack.kafka, Server):
-            await _create_topics(stack.kafka.bootstrap_servers)
+            await _create_topics(stack.kafka.bootstrap_servers, KafkaSettings())
         click.echo(_describe(stack))
-        await stop.wait()
-    click.echo("stopped")
+        return int(await asyncio.Event().wait())
 
 
-async def _create_topics(bootstrap_servers: str) -> None:
-    settings = KafkaSettings()
+async def _create_topics(bootstrap_servers: str, settings: KafkaSettings) -> None:
     await create_topics(bootstrap_servers, settings.topics, partitions=2)
     await create_dead_letter_topic(bootstrap_servers, settings.dead_letter_topic)
 
@@ -38,12 +32,5 @@ def _describe(stack: Stack) -> str:
     return "\n".join([*logs, *exports, "# Ctrl-C stops them"])
 
 
-def main() -> None:
-    try:
-        asyncio.run(_serve())
-    except StartError as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_in_foreground(_serve()))

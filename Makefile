@@ -1,0 +1,72 @@
+# Every target installs what it needs first, and is quick when nothing has changed.
+# `make` alone lists them.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+SECRET := .stack/cursor-secret
+
+.DELETE_ON_ERROR:
+.PHONY: help install demo test check run-api run-consumer stack manifests faults bench bench-compare bench-large
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+install: $(INSTALLED) ## the virtual environment, from the lock file
+
+demo: $(INSTALLED) ## the whole road with a few hundred events; ONCE=1 ends by itself
+	@$(PYTHON) -m deploy.local.demo $(if $(ONCE),--once)
+
+test: $(INSTALLED) ## every test, on a real Kafka and a real MongoDB
+	@$(PYTHON) -m pytest
+
+check: $(INSTALLED) ## format, lint, types, import walls
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m mypy
+	@$(VENV)/bin/lint-imports
+
+stack: $(INSTALLED) ## only Kafka and MongoDB, their addresses printed
+	@$(PYTHON) -m deploy.local
+
+run-api: $(INSTALLED) $(SECRET) ## the API, on the servers of the environment
+	@$(VENV)/bin/activity-service indexes
+	@ACTIVITY_CURSOR_SECRET_FILE=$(SECRET) $(VENV)/bin/activity-service serve
+
+run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
+	@$(VENV)/bin/activity-consumers run
+
+manifests: $(INSTALLED) ## render and check the Kubernetes manifests
+	@$(PYTHON) -m tests.deploy.manifests
+
+faults: $(INSTALLED) ## the long fault matrix, as a table
+	@$(PYTHON) -m tests.ingest.faults
+
+bench: $(INSTALLED) ## every promise of speed; OPTIONS='--part reads' for one
+	@$(PYTHON) -m tests.bench run $(OPTIONS)
+
+bench-compare: $(INSTALLED) ## BASE=commit: that commit and this tree side by side
+	@$(PYTHON) -m tests.bench compare $(BASE) -- $(OPTIONS)
+
+bench-large: $(INSTALLED) ## reads from twenty million activities
+	@$(PYTHON) -m tests.bench run --part reads --sizes 10000,20000000 $(OPTIONS)
+
+$(SECRET): | $(INSTALLED)
+	@mkdir -p $(@D)
+	@(umask 077; $(PYTHON) -c 'import secrets; print(secrets.token_hex(32))' > $@)
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@python=; for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			&& python=$$candidate && break; \
+	done; \
+	[ "$$python" ] || { echo "Python 3.11 or newer is needed, and no python3 here is" >&2; exit 1; }; \
+	$$python -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv is missing; install it: sudo apt-get install -y python3-venv" >&2; exit 1; }; \
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
+	@echo "installing from requirements-dev.lock"
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@

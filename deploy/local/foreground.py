@@ -1,0 +1,31 @@
+"""A command at a terminal: it runs until it is done or told to stop, and cleans up either way."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from service.errors import StartError
+
+
+def run_in_foreground(main: Coroutine[Any, Any, int]) -> int:
+    """Run and answer the exit status: its own, 0 after Ctrl-C or SIGTERM, 1 after a `StartError`.
+
+    However it ends, what `main` has opened is closed before this returns.
+    """
+    try:
+        return asyncio.run(_ended_by_sigterm(main))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 0
+    except StartError as error:
+        click.echo(error, err=True)
+        return 1
+
+
+async def _ended_by_sigterm(main: Coroutine[Any, Any, int]) -> int:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 a coroutine always runs in one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
