@@ -110,6 +110,12 @@ class MongoSettings(Section):
     )
     max_pool_size: int = Field(32, ge=1, le=1000, description="connections of one process")
 
+    @property
+    def address(self) -> str:
+        """The servers, without user, password and options: fit for a log."""
+        servers = self.url.get_secret_value().partition("?")[0].rpartition("@")[2]
+        return servers.rpartition("//")[2].partition("/")[0]
+
 
 class KafkaSettings(Section):
     """Where the events come from."""

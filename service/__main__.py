@@ -1,0 +1,191 @@
+"""The command line of the service, and the composition root of its API process (contract 4)."""
+
+import asyncio
+import logging
+import platform
+import re
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import click
+import uvloop
+
+from service.activities.base import ID_PATTERN
+from service.api.app import build_gate, listening
+from service.api.openapi import render_document
+from service.api.readiness import Readiness
+from service.errors import StartError, StoreError
+from service.observability import REQUESTS, configure_logging, probe_server
+from service.settings import (
+    HttpSettings,
+    LogSettings,
+    MongoSettings,
+    RetentionSettings,
+    read_section,
+    unknown_variables,
+)
+from service.signals import stop_on_signal
+from service.store.indexes import ensure_indexes
+from service.store.keys import ApiKey, create_key, find_keys, revoke_key
+from service.store.mongo import Mongo, connect, ping
+
+logger = logging.getLogger("service")
+
+Result = TypeVar("Result")
+
+
+class Commands(click.Group):
+    """A failure that an operator can mend is one line on standard error and exit status 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (StartError, StoreError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, help="A lead's timeline over HTTP.")
+def main() -> None:
+    pass
+
+
+@main.command(name="serve", help="Answer over HTTP until SIGTERM.")
+def serve_command() -> None:
+    http = read_section(HttpSettings)
+    mongo = read_section(MongoSettings)
+    configure_logging(read_section(LogSettings).log_level)
+    uvloop.run(serve(http, mongo))
+
+
+@main.command(help="Create or check the indexes.")
+def indexes() -> None:
+    retention = read_section(RetentionSettings)
+    _with_mongo(lambda mongo: ensure_indexes(mongo, retention))
+    click.echo("The indexes are in place.")
+
+
+@main.command(help="Print the OpenAPI document.")
+def openapi() -> None:
+    click.echo(render_document())
+
+
+@main.group(help="API keys: one organization each.")
+def keys() -> None:
+    pass
+
+
+def _check_id(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(ID_PATTERN, value):
+        raise click.BadParameter("an id is 1 to 128 of A-Z a-z 0-9 _ - . : @")
+    return value
+
+
+@keys.command(help="Make a key and print it, this once.")
+@click.option("--organization", required=True, callback=_check_id, help="Its organization's id.")
+@click.option("--name", default="", help="What it is for.")
+def create(organization: str, name: str) -> None:
+    click.echo(_with_mongo(lambda mongo: create_key(mongo, organization, name)))
+
+
+@keys.command(name="list", help="Show every key ever made, but not its secret.")
+def list_command() -> None:
+    for key in _with_mongo(find_keys):
+        click.echo(_describe(key))
+
+
+@keys.command(help="Put a key out of force, everywhere within 30 seconds.")
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    if not _with_mongo(lambda mongo: revoke_key(mongo, key_id)):
+        raise click.ClickException(f"there is no key {key_id}")
+
+
+async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
+    """The API process from start to stop. Raises `StartError`."""
+    async with connect(mongo_settings) as mongo:
+        await _require_mongo(mongo)
+        readiness = Readiness(mongo)
+        await readiness.look()
+        gate = build_gate(mongo, http, readiness)
+        with stop_on_signal() as stop:
+            async with (
+                probe_server(
+                    port=http.operations_port, is_alive=_is_alive, is_ready=readiness.check
+                ) as operations_port,
+                listening(gate, http) as http_port,
+            ):
+                _log_start(http, mongo_settings, http_port, operations_port)
+                async with asyncio.TaskGroup() as tasks:
+                    watch = tasks.create_task(readiness.watch(), name="watch indexes")
+                    await stop.wait()
+                    watch.cancel()
+                readiness.is_draining = True
+                logger.info("stopping")
+    logger.info("stopped", extra={"requests": count_requests()})
+
+
+def count_requests() -> dict[str, int]:
+    """Requests answered by this process, by status."""
+    counts: dict[str, int] = {}
+    for metric in REQUESTS.collect():
+        for sample in metric.samples:
+            if sample.name.endswith("_total"):
+                status = sample.labels["status"]
+                counts[status] = counts.get(status, 0) + int(sample.value)
+    return counts
+
+
+async def _require_mongo(mongo: Mongo) -> None:
+    try:
+        await ping(mongo)
+    except StoreError as error:
+        raise StartError(str(error)) from error
+
+
+async def _is_alive() -> str | None:
+    """That this is answered at all is the sign of life: the event loop turns."""
+    return None
+
+
+def _log_start(
+    http: HttpSettings, mongo: MongoSettings, http_port: int, operations_port: int
+) -> None:
+    for variable in unknown_variables():
+        logger.warning("unknown setting", extra={"variable": variable})
+    logger.info(
+        "started",
+        extra={
+            "http_port": http_port,
+            "operations_port": operations_port,
+            "mongo": mongo.address,
+            "database": mongo.database,
+            "versions": _versions(mongo.driver),
+            "limits": http.model_dump(mode="json", exclude={"cursor_secret"}),
+        },
+    )
+
+
+def _versions(driver: str) -> dict[str, str]:
+    packages = ("activity-service", "aiohttp", "uvloop", driver)
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _describe(key: ApiKey) -> str:
+    state = f"revoked {key.revoked_at:%Y-%m-%dT%H:%M:%SZ}" if key.revoked_at else "in force"
+    return (
+        f"{key.id}  {key.organization_id}  {key.created_at:%Y-%m-%dT%H:%M:%SZ}  {state}  {key.name}"
+    )
+
+
+def _with_mongo(ask: Callable[[Mongo], Coroutine[Any, Any, Result]]) -> Result:
+    async def run() -> Result:
+        async with connect(read_section(MongoSettings)) as mongo:
+            await _require_mongo(mongo)
+            return await ask(mongo)
+
+    return uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()

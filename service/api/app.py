@@ -1,0 +1,120 @@
+"""The HTTP server: aiohttp's low-level one, with one handler for everything (contract 3)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from service.api.authentication import Authentication
+from service.api.capacity import Capacity
+from service.api.failures import error_answer
+from service.api.handlers import Handlers
+from service.api.middlewares import REQUEST_ID, Gate, to_request_id
+from service.api.openapi import render_document
+from service.api.rate_limits import RateLimits
+from service.api.readiness import Readiness
+from service.errors import StartError
+from service.settings import HttpSettings
+from service.store.keys import get_key
+from service.store.mongo import Mongo
+
+# A hundred ids of 128 characters fit; longer queries go into the body (`_params`).
+MAX_REQUEST_LINE_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 8 * 1024
+MAX_HEADERS = 100
+# Idle connections, and such as never finish a request, are closed after this.
+KEEPALIVE_SECONDS = 75.0
+
+
+def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Gate:
+    """The application: everything between a parsed request and its response.
+
+    Raises `StartError` for a rate limit that is none.
+    """
+    return Gate(
+        routes=Handlers(mongo, settings).routes(),
+        openapi=render_document(),
+        authentication=Authentication(
+            partial(get_key, mongo), max_age_seconds=settings.key_cache_seconds
+        ),
+        rate_limits=RateLimits(settings.rate_limit),
+        capacity=Capacity(
+            max_in_flight=settings.max_requests_in_flight,
+            max_waiting=settings.max_requests_waiting,
+        ),
+        readiness=readiness,
+    )
+
+
+@asynccontextmanager
+async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
+    """Answer on the public port, which is yielded.
+
+    On leaving, no new connection is taken, what is being answered has `shutdown_seconds` to
+    finish, and the rest is cancelled. Raises `StartError` where the port cannot be had.
+    """
+    server = Server(
+        gate.handle,
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        max_line_size=MAX_REQUEST_LINE_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http_host, settings.http_port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise StartError(
+                f"ACTIVITY_HTTP_HOST, ACTIVITY_HTTP_PORT: cannot listen on {settings.http_host},"
+                f" port {settings.http_port}: {error.strerror}"
+            ) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+class Protocol(web.RequestHandler):
+    """One connection. What aiohttp cannot parse is answered in the shape of contract 3.6."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 aiohttp's signature; its text quotes raw bytes
+    ) -> web.StreamResponse:
+        if status >= 500:
+            return super().handle_error(request, status, exc)
+        answer = error_answer(*_to_fault(exc))
+        response = web.Response(
+            body=answer.body,
+            status=answer.status,
+            headers={"Content-Type": "application/json", REQUEST_ID: to_request_id(None)},
+        )
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes one `Protocol` a connection."""
+
+    def __call__(self) -> Protocol:
+        return Protocol(self, loop=self._loop, **self._kwargs)
+
+
+def _to_fault(error: BaseException | None) -> tuple[int, str]:
+    if not isinstance(error, LineTooLong):
+        return 400, "This is no HTTP request that can be understood."
+    if error.args[1] == MAX_REQUEST_LINE_BYTES:
+        return 414, (
+            f"The request line is longer than {MAX_REQUEST_LINE_BYTES} bytes: send the parameters"
+            ' in a POST with x-http-method-override: GET and a body {"_params": {...}}.'
+        )
+    return 400, f"A header is longer than {MAX_HEADER_BYTES} bytes."

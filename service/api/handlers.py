@@ -1,0 +1,132 @@
+"""The endpoints (contract 3.1). Each does three things: parse, ask the store once, render."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from service.activities.base import ID_PATTERN
+from service.activities.types import TYPES, ActivityType
+from service.api.answers import Answer, to_answer
+from service.api.parameters import Pairs, to_query_string
+from service.errors import NotFound
+from service.listing.cursor import Cursors
+from service.listing.parser import parse_fields, parse_query
+from service.settings import HttpSettings
+from service.store.keys import ApiKey
+from service.store.mongo import Mongo
+from service.store.reads import find_page, get_activity
+from service.store.rendering import render_activity, render_page
+
+BASE_PATH = "/api/v1"
+OPENAPI_PATH = f"{BASE_PATH}/openapi.json"
+
+_ID = re.compile(ID_PATTERN)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler knows of a request. `query` is the query string alone, `parameters` with the
+    `_params` of a body laid over it; `id` is what stands in the path behind the route's own."""
+
+    caller: ApiKey
+    query: Pairs
+    parameters: Pairs
+    tz_offset: str | None
+    id: str
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` is how it is documented and measured."""
+
+    path: str
+    handler: Handler
+
+
+class Routes:
+    """Paths without their final slash: whole ones, and those that an id follows."""
+
+    def __init__(self) -> None:
+        self._whole: dict[str, Route] = {}
+        self._with_id: dict[str, Route] = {}
+
+    def add(self, path: str, handler: Handler) -> None:
+        self._whole[path] = Route(f"{path}/", handler)
+
+    def add_with_id(self, path: str, handler: Handler) -> None:
+        self._with_id[path] = Route(f"{path}/{{id}}/", handler)
+
+    def find(self, path: str) -> tuple[Route, str]:
+        """The route and the id in its path, `""` where it has none. Raises `NotFound`."""
+        path = path.removesuffix("/")
+        if (route := self._whole.get(path)) is not None:
+            return route, ""
+        parent, _, activity_id = path.rpartition("/")
+        if (route := self._with_id.get(parent)) is not None:
+            return route, activity_id
+        raise NotFound("There is no such path.")
+
+
+class Handlers:
+    """The endpoints of one process, with what they share."""
+
+    def __init__(self, mongo: Mongo, settings: HttpSettings) -> None:
+        self._mongo = mongo
+        self._settings = settings
+        self._cursors = Cursors(settings.cursor_secret.get_secret_value())
+
+    def routes(self) -> Routes:
+        routes = Routes()
+        activities = f"{BASE_PATH}/activity"
+        for own_type in TYPES:
+            path = f"{activities}/{own_type.path}"
+            routes.add(path, partial(self.list_activities, own_type=own_type, path=f"{path}/"))
+            routes.add_with_id(path, partial(self.get_activity, own_type=own_type))
+        routes.add(activities, partial(self.list_activities, path=f"{activities}/"))
+        routes.add_with_id(activities, self.get_activity)
+        routes.add(f"{BASE_PATH}/me", self.get_me)
+        return routes
+
+    async def list_activities(
+        self, call: Call, *, path: str, own_type: ActivityType | None = None
+    ) -> Answer:
+        query = parse_query(
+            call.parameters,
+            organization_id=call.caller.organization_id,
+            own_type=own_type,
+            tz_offset=call.tz_offset,
+            cursors=self._cursors,
+        )
+        page = await find_page(self._mongo, query, max_seconds=self._settings.query_max_seconds)
+        body = render_page(page, max_bytes=self._settings.max_page_bytes)
+        if page.next is None:
+            return Answer(body)
+        following = to_query_string(call.query, self._cursors.encode(query, page.next))
+        return Answer(body, headers={"Link": f'<{path}?{following}>; rel="next"'})
+
+    async def get_activity(self, call: Call, *, own_type: ActivityType | None = None) -> Answer:
+        activity = None
+        if _ID.fullmatch(call.id):
+            activity = await get_activity(
+                self._mongo,
+                call.caller.organization_id,
+                call.id,
+                type_name=own_type.name if own_type else None,
+                fields=parse_fields(call.parameters),
+                max_seconds=self._settings.query_max_seconds,
+            )
+        if activity is None:
+            raise NotFound("There is no such activity.")
+        return Answer(render_activity(activity))
+
+    async def get_me(self, call: Call) -> Answer:
+        """The caller is its key: clients read `organizations[0]` before anything else."""
+        caller = call.caller
+        organization = {"id": caller.organization_id, "name": caller.organization_id}
+        return to_answer(
+            {"id": caller.id, "name": caller.name or caller.id, "organizations": [organization]}
+        )

@@ -1,0 +1,149 @@
+"""The way of every request, outermost first: request id, metrics, errors, key, rate, capacity.
+
+They are flat functions, not a tower of wrappers: a request costs microseconds before its find.
+"""
+
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from time import perf_counter
+
+from aiohttp import web
+
+from service.api.answers import Answer, encode_body
+from service.api.authentication import Authentication
+from service.api.capacity import Capacity
+from service.api.failures import ALLOWED_METHODS, to_error_answer
+from service.api.handlers import OPENAPI_PATH, Call, Routes
+from service.api.parameters import overrides_method, read_parameters
+from service.api.rate_limits import Allowance, RateLimits
+from service.api.readiness import Readiness
+from service.errors import MethodNotAllowed, RateLimited
+from service.observability import REQUEST_SECONDS, REQUESTS
+
+REQUEST_ID = "X-Request-Id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_READS = frozenset(ALLOWED_METHODS.split(", "))
+_METHODS = _READS | {"POST"}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a request has come: what its answer, its metrics and its log line need to know."""
+
+    request_id: str
+    route: str = "unknown"
+    allowance: Allowance | None = None
+
+
+class Gate:
+    """Lets a request through to its handler, or answers why not. Nothing but a client that hangs
+    up (`CancelledError`) leaves it unanswered."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        openapi: bytes,
+        authentication: Authentication,
+        rate_limits: RateLimits,
+        capacity: Capacity,
+        readiness: Readiness,
+    ) -> None:
+        self._routes = routes
+        self._openapi = Answer(openapi)
+        self._authentication = authentication
+        self._rate_limits = rate_limits
+        self._capacity = capacity
+        self._readiness = readiness
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        started = perf_counter()
+        progress = Progress(to_request_id(request.headers.get(REQUEST_ID)))
+        status = "hung up"
+        try:
+            answer = await self._answer_errors(request, progress)
+            status = str(answer.status)
+            return await to_response(request, answer, progress)
+        finally:
+            method = request.method if request.method in _METHODS else "other"
+            REQUESTS.labels(progress.route, method, status).inc()
+            REQUEST_SECONDS.labels(progress.route).observe(perf_counter() - started)
+
+    async def _answer_errors(self, request: web.BaseRequest, progress: Progress) -> Answer:
+        try:
+            return await self._answer(request, progress)
+        except Exception as error:  # noqa: BLE001 the outermost edge: whatever it is, it is answered
+            answer = to_error_answer(error, progress.allowance)
+            _log(error, answer, progress)
+            return answer
+
+    async def _answer(self, request: web.BaseRequest, progress: Progress) -> Answer:
+        path = request.rel_url.raw_path
+        if path.removesuffix("/") == OPENAPI_PATH:
+            progress.route = OPENAPI_PATH
+            _require_read(request)
+            return self._openapi
+        async with self._capacity:
+            caller = await self._authentication.authenticate(request.headers.get("Authorization"))
+        await self._take_allowance(caller.id, progress)
+        route, activity_id = self._routes.find(path)
+        progress.route = route.path
+        _require_read(request)
+        call = Call(
+            caller=caller,
+            query=list(request.query.items()),
+            parameters=await read_parameters(request),
+            tz_offset=request.headers.get("X-TZ-Offset"),
+            id=activity_id,
+        )
+        self._readiness.require_indexes()
+        async with self._capacity:
+            return await route.handler(call)
+
+    async def _take_allowance(self, key_id: str, progress: Progress) -> None:
+        progress.allowance = allowance = await self._rate_limits.take(key_id)
+        if allowance is not None and allowance.is_exceeded:
+            raise RateLimited("API call count exceeded for this period")
+
+
+def to_request_id(sent: str | None) -> str:
+    """The client's own, where it is harmless in a header and in a log."""
+    return sent if sent and _REQUEST_ID_FORM.fullmatch(sent) else secrets.token_hex(12)
+
+
+async def to_response(request: web.BaseRequest, answer: Answer, progress: Progress) -> web.Response:
+    """`answer` with the headers that every answer carries."""
+    body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
+    headers = {
+        "Content-Type": "application/json",
+        "Vary": "Accept-Encoding",
+        REQUEST_ID: progress.request_id,
+        **answer.headers,
+    }
+    if coding is not None:
+        headers["Content-Encoding"] = coding
+    if progress.allowance is not None:
+        headers |= progress.allowance.headers()
+    return web.Response(body=body, status=answer.status, headers=headers)
+
+
+def _require_read(request: web.BaseRequest) -> None:
+    if request.method not in _READS and not overrides_method(request):
+        raise MethodNotAllowed(
+            f"Only {ALLOWED_METHODS} are allowed here: writing happens through Kafka."
+        )
+
+
+def _log(error: Exception, answer: Answer, progress: Progress) -> None:
+    """Clients' own faults are counted, not logged; a defect of ours keeps its stack."""
+    if answer.status < 500:
+        return
+    facts = {"request_id": progress.request_id, "route": progress.route, "status": answer.status}
+    if answer.status == 500:
+        logger.error("request failed", exc_info=error, extra=facts)
+    else:
+        logger.warning("request not answered: %s", error, extra=facts)

@@ -1,0 +1,115 @@
+"""What a request asks for: the query string's pairs, and `_params` laid over them (contract 3.1)."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from service.errors import BodyTooLarge, InvalidRequest
+
+MAX_BODY_BYTES = 64 * 1024
+_BODY = "_params"
+_MAX_BODY_SECONDS = 10.0
+_CURSOR, _SKIP = "_cursor", "_skip"
+
+Pairs = list[tuple[str, str]]
+
+
+def overrides_method(request: web.BaseRequest) -> bool:
+    """A POST that is exactly that GET."""
+    return (
+        request.method == "POST"
+        and request.headers.get("X-HTTP-Method-Override", "").strip().upper() == "GET"
+    )
+
+
+async def read_parameters(request: web.BaseRequest) -> Pairs:
+    """Raises `InvalidRequest` and `BodyTooLarge`. The body of a plain GET is not looked at."""
+    pairs = list(request.query.items())
+    if not overrides_method(request):
+        return pairs
+    return merge(pairs, parse_body(await _read_body(request)))
+
+
+def parse_body(body: bytes) -> dict[str, str | None]:
+    """The `_params` of a body, as the texts that a query string would hold; None = absent."""
+    try:
+        content = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body must be JSON.", parameter=_BODY) from None
+    params = content.get(_BODY) if isinstance(content, dict) else content
+    if params is None:
+        return {}
+    if not isinstance(params, dict) or not isinstance(content, dict):
+        raise InvalidRequest('The body must be {"_params": {...}}.', parameter=_BODY)
+    return {name: _to_text(name, value) for name, value in params.items()}
+
+
+def merge(pairs: Pairs, params: dict[str, str | None]) -> Pairs:
+    """`_params` wins, but for paging: a `Link` is followed by sending the same body again."""
+    if any(name == _CURSOR and value for name, value in pairs):
+        params = {name: value for name, value in params.items() if name not in (_CURSOR, _SKIP)}
+    overridden = {_stem(name) for name in params}
+    kept = [(name, value) for name, value in pairs if _stem(name) not in overridden]
+    return kept + [(name, value) for name, value in params.items() if value is not None]
+
+
+def to_query_string(pairs: Iterable[tuple[str, str]], cursor: str) -> str:
+    """The query string of the page behind `cursor` (contract 3.4)."""
+    kept = [(name, value) for name, value in pairs if name not in (_CURSOR, _SKIP)]
+    return urlencode([*kept, (_CURSOR, cursor)], safe=":@,", errors="surrogateescape")
+
+
+def _stem(name: str) -> str:
+    """`_fields[0]` and `_fields` are one parameter."""
+    return name.partition("[")[0]
+
+
+def _to_text(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return ",".join(_to_scalar(name, part) for part in value)
+    return _to_scalar(name, value)
+
+
+def _to_scalar(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise InvalidRequest(
+        f"{name} must be a text, a number, a boolean, a list of these, or null.", parameter=name
+    )
+
+
+async def _read_body(request: web.BaseRequest) -> bytes:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    try:
+        async with asyncio.timeout(_MAX_BODY_SECONDS):
+            return await _read_capped(request)
+    except TimeoutError:
+        raise InvalidRequest("The body did not arrive in time.", parameter=_BODY) from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise InvalidRequest("The body cannot be decoded.", parameter=_BODY) from None
+
+
+async def _read_capped(request: web.BaseRequest) -> bytes:
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")

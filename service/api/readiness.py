@@ -1,0 +1,49 @@
+"""Whether this process may be asked: the indexes are there, and it is not about to end."""
+
+import asyncio
+import logging
+
+from service.errors import StoreError, StoreUnavailable
+from service.store.indexes import check_indexes
+from service.store.mongo import Mongo
+
+_RETRY_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Looks at MongoDB whenever a probe asks; in between, requests see what was seen last."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+        self._missing: list[str] = []
+        self.is_draining = False
+
+    async def check(self) -> str | None:
+        """Why this process should not be asked, or None: the probe's form."""
+        if self.is_draining:
+            return "shutting down"
+        try:
+            await self.look()
+        except StoreError as error:
+            return str(error)
+        return "; ".join(self._missing) or None
+
+    async def look(self) -> None:
+        """Raises `StoreUnavailable`."""
+        missing = await check_indexes(self._mongo)
+        if missing != self._missing:
+            logger.warning("indexes changed", extra={"missing": missing})
+        self._missing = missing
+
+    async def watch(self) -> None:
+        """Until the indexes are there: look again, also where nobody probes."""
+        while self._missing:
+            await asyncio.sleep(_RETRY_SECONDS)
+            await self.check()
+
+    def require_indexes(self) -> None:
+        """Raises `StoreUnavailable` where the last look found no indexes: no find without them."""
+        if self._missing:
+            raise StoreUnavailable("; ".join(self._missing))
