@@ -1,0 +1,104 @@
+"""The manifests as Kubernetes would read them: rendered, and checked against the schemas.
+
+Custom resources have no core schema; the models generated from their operators' own definitions
+stand in for it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import yaml
+from cloudcoil.models.keda import v1alpha1 as keda
+from cloudcoil.models.prometheus_operator import v1 as prometheus
+
+KUBERNETES = Path("deploy/kubernetes")
+OVERLAYS = ("development", "production")
+# The oldest one with a sleeping preStop hook, and the newest one that the validator knows.
+KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
+CUSTOM_RESOURCES = {
+    ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
+    ("keda.sh/v1alpha1", "TriggerAuthentication"): keda.TriggerAuthentication,
+    ("monitoring.coreos.com/v1", "PodMonitor"): prometheus.PodMonitor,
+    ("monitoring.coreos.com/v1", "PrometheusRule"): prometheus.PrometheusRule,
+}
+
+Manifest = dict[str, Any]
+
+
+@cache
+def render(overlay: str) -> tuple[Manifest, ...]:
+    """Every object of an overlay, by the very kubectl that the lock file names."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    rendered = subprocess.run(
+        [kubectl, "kustomize", KUBERNETES / "overlays" / overlay],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rendered.returncode == 0, rendered.stderr
+    assert not rendered.stderr, "kustomize warns"
+    return tuple(yaml.safe_load_all(rendered.stdout))
+
+
+def validate(manifest: Manifest) -> None:
+    """Raises where the object, or one key of it, is not in the schema of its kind."""
+    model = CUSTOM_RESOURCES.get((manifest["apiVersion"], manifest["kind"]))
+    if model is not None:
+        model.model_validate(manifest, extra="forbid", by_alias=True, by_name=False)
+        return
+    for version in KUBERNETES_VERSIONS:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in render(overlay) if manifest["kind"] in kinds]
+
+
+def named(overlay: str, kind: str, name: str) -> Manifest:
+    (manifest,) = (m for m in of_kind(overlay, kind) if m["metadata"]["name"] == name)
+    return manifest
+
+
+def workloads(overlay: str) -> list[Manifest]:
+    return of_kind(overlay, "Deployment", "StatefulSet", "Job")
+
+
+def processes(overlay: str) -> list[Manifest]:
+    """The workloads that run for ever."""
+    return of_kind(overlay, "Deployment", "StatefulSet")
+
+
+def pod(workload: Manifest) -> Manifest:
+    spec: Manifest = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def container(workload: Manifest) -> Manifest:
+    """One container a pod, everywhere."""
+    (only,) = pod(workload)["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def settings(overlay: str, workload: Manifest) -> dict[str, str]:
+    """The variables that a workload's container is given through ConfigMaps, later ones winning."""
+    variables: dict[str, str] = {}
+    for source in container(workload)["envFrom"]:
+        variables |= named(overlay, "ConfigMap", source["configMapRef"]["name"])["data"]
+    return variables
+
+
+def leaves(node: Any) -> Iterator[Any]:
+    """Every scalar below a node."""
+    if isinstance(node, dict):
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from leaves(child)
+    else:
+        yield node
