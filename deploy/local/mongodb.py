@@ -12,7 +12,8 @@ from pymongo.errors import ConnectionFailure, OperationFailure
 from deploy.local.prerequisites import find_mongod
 from deploy.local.processes import Server
 
-_NOT_YET_INITIALIZED = 94
+_REPLICA_SET = "local"
+_ALREADY_INITIALIZED = 23
 _CLIENT_OPTIONS = {"serverSelectionTimeoutMS": 500, "connectTimeoutMS": 500}
 
 
@@ -42,7 +43,7 @@ class MongoServer(Server):
 
     @property
     def url(self) -> str:
-        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet={_REPLICA_SET}"
 
     async def _prepare(self) -> Sequence[str | Path]:
         (self.folder / "data").mkdir(exist_ok=True)
@@ -50,7 +51,7 @@ class MongoServer(Server):
             await asyncio.to_thread(find_mongod),
             *("--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
             *("--dbpath", self.folder / "data"),
-            *("--replSet", "local", "--oplogSize", "1024"),
+            *("--replSet", _REPLICA_SET, "--oplogSize", "1024"),
             *("--wiredTigerCacheSizeGB", str(self._cache_gigabytes)),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", f"enableTestCommands={int(self._with_failpoints)}"),
@@ -59,7 +60,8 @@ class MongoServer(Server):
 
     async def _is_ready(self) -> bool:
         client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            self.url, **{**_CLIENT_OPTIONS, **self._client_options}
+            f"mongodb://127.0.0.1:{self.port}/?directConnection=true",
+            **{**_CLIENT_OPTIONS, **self._client_options},
         )
         async with client:
             try:
@@ -72,9 +74,9 @@ class MongoServer(Server):
 
     async def _initiate(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
         members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
+        configuration = {"_id": _REPLICA_SET, "members": members}
         try:
-            await client.admin.command("replSetGetStatus")
+            await client.admin.command("replSetInitiate", configuration)
         except OperationFailure as error:
-            if error.code != _NOT_YET_INITIALIZED:
+            if error.code != _ALREADY_INITIALIZED:
                 raise
-            await client.admin.command("replSetInitiate", {"_id": "local", "members": members})
