@@ -72,9 +72,7 @@ class Server:
     @property
     def pid(self) -> int:
         """The process id of the running server."""
-        if self._process is None:
-            raise RuntimeError(f"{self.name} is not running")
-        return self._process.pid
+        return self._running().pid
 
     @property
     def is_running(self) -> bool:
@@ -98,15 +96,15 @@ class Server:
             self.kill()
             raise
 
-    async def stop(self) -> None:
-        """Ask the server to end, and wait until it has."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        self._process.send_signal(signal.SIGCONT)
+    async def stop(self) -> int:
+        """Ask the server to end, wait until it has, answer its exit status."""
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(self._process.wait, STOP_MAX_SECONDS)
+            await asyncio.to_thread(process.wait, STOP_MAX_SECONDS)
         self.kill()
+        return process.returncode
 
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone. Nothing happens where none runs."""
@@ -130,6 +128,11 @@ class Server:
             await self.start()
         self.resume()
         await self._wait_until_ready()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process
 
     async def _prepare(self) -> Sequence[str | Path]:
         """Have everything in place (safe to repeat); answer the command that runs the server."""
