@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -11,7 +12,7 @@ from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import error_answer
 from service.api.handlers import Handlers
-from service.api.middlewares import REQUEST_ID, Gate, to_request_id
+from service.api.middlewares import Gate, common_headers, to_request_id
 from service.api.openapi import render_document
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
@@ -93,13 +94,15 @@ class Protocol(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc)
         answer = error_answer(*_to_fault(exc))
-        response = web.Response(
-            body=answer.body,
-            status=answer.status,
-            headers={"Content-Type": "application/json", REQUEST_ID: to_request_id(None)},
-        )
+        headers = common_headers(to_request_id(None))
+        response = web.Response(body=answer.body, status=answer.status, headers=headers)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **facts: Any) -> None:
+        """A body that cannot be decoded is its client's fault, and has been answered."""
+        if not isinstance(facts.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **facts)
 
 
 class Server(web.Server):

@@ -118,17 +118,23 @@ def to_request_id(sent: str | None) -> str:
 async def to_response(request: web.BaseRequest, answer: Answer, progress: Progress) -> web.Response:
     """`answer` with the headers that every answer carries."""
     body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
-    headers = {
-        "Content-Type": "application/json",
-        "Vary": "Accept-Encoding",
-        REQUEST_ID: progress.request_id,
-        **answer.headers,
-    }
+    headers = common_headers(progress.request_id)
+    headers.update(answer.headers)
     if coding is not None:
         headers["Content-Encoding"] = coding
     if progress.allowance is not None:
         headers |= progress.allowance.headers()
     return web.Response(body=body, status=answer.status, headers=headers)
+
+
+def common_headers(request_id: str) -> dict[str, str]:
+    """What every answer carries. `Server` is here to keep aiohttp from telling its version."""
+    return {
+        "Content-Type": "application/json",
+        "Server": "activity-service",
+        "Vary": "Accept-Encoding",
+        REQUEST_ID: request_id,
+    }
 
 
 def _require_read(request: web.BaseRequest) -> None:
