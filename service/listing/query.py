@@ -1,10 +1,16 @@
-"""One validated request for activities. The handlers make it, the store answers it."""
+"""One validated request for activities. The parser makes it, the store answers it.
+
+Times are whole milliseconds since 1970-01-01T00:00:00 UTC: as MongoDB keeps them, and without an
+end where "after the last millisecond of the year 9999" would not fit.
+"""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 SortField = Literal["date_created", "activity_at"]
+
+# MongoDB merges at most so many ordered scans (leads x types) in one find (design 3, I1).
+MAX_SCANS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +23,10 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An interval of the sort field in whole milliseconds, both ends included; None = open."""
+    """An interval of the sort field, both ends included; None = open. It may be empty."""
 
-    lowest: datetime | None = None
-    highest: datetime | None = None
+    lowest: int | None = None
+    highest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The place of the last row of a page: its sort time and its stored id."""
+    """The place between two rows: behind the row of this time and stored id.
 
-    time: datetime
-    id: str
+    `id` is None where no other row had that time: everything of it has been seen.
+    """
+
+    time: int
+    id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ class Query:
     """What to list. The organization comes from the API key and from nowhere else (I2).
 
     `types` are stored `_type` names with the mode of `thread_emails` applied; empty = no rows.
-    `leads` and `ids` are None when not asked for; empty = no rows.
+    `leads` and `ids` (as shown) are None when not asked for; empty = no rows.
+    Conditions hold all; two on one field are two filters, each looking at a thread by itself.
     `only_custom_types` limits CustomActivity rows (and those alone) to these `actitype_...` ids;
     None = any.
     """
@@ -71,11 +81,21 @@ class Query:
     after: Position | None = None
     fields: Fields | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """True when no row can answer it, so that nobody need be asked."""
+        return not self.types or self.leads == () or self.ids == ()
+
+    @property
+    def scans(self) -> int:
+        """How many ordered scans it takes: leads x types."""
+        return len(self.types) * (1 if self.leads is None else len(self.leads))
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows as the API shows them (date-times still `datetime`), and where the next page begins."""
+    """Rows as the JSON that the API shows, and where the next page begins (None = at its end)."""
 
-    rows: list[dict[str, Any]]
+    rows: list[bytes]
     has_more: bool
     next: Position | None

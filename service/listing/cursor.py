@@ -1,0 +1,69 @@
+"""Cursors: the place between two rows of one query, opaque and signed (contract 3.4)."""
+
+from hashlib import blake2b, sha256
+
+import orjson
+from itsdangerous import BadData, URLSafeSerializer
+
+from service.errors import InvalidRequest
+from service.listing.query import Position, Query
+
+# Raised when the payload or what is bound changes its form; older cursors are then refused.
+VERSION = 1
+MAX_CURSOR_CHARACTERS = 512
+
+
+class Cursors:
+    """Encodes and decodes the cursors of every process that has the same secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def encode(self, query: Query, position: Position) -> str:
+        """The cursor behind `position`, of use with this query only."""
+        text = self._serializer(query).dumps([position.time, position.id])
+        return text if isinstance(text, str) else text.decode()
+
+    def decode(self, text: str, query: Query) -> Position:
+        """Raises `InvalidRequest` for whatever this class did not make for this very query."""
+        if len(text) > MAX_CURSOR_CHARACTERS or not text.isascii():
+            raise _refused()
+        try:
+            time, activity_id = self._serializer(query).loads(text)
+        except BadData as error:
+            raise _refused() from error
+        return Position(time, activity_id)
+
+    def _serializer(self, query: Query) -> URLSafeSerializer:
+        """What the cursor is bound to goes into its key, so a foreign one has a wrong signature."""
+        return URLSafeSerializer(
+            self._secret,
+            salt=_binding(query),
+            serializer=orjson,
+            signer_kwargs={"digest_method": sha256},
+        )
+
+
+def _binding(query: Query) -> bytes:
+    """Organization, filters and sort; `_limit` and `_fields` may change on the way."""
+    bound = [
+        VERSION,
+        query.organization_id,
+        query.types,
+        [query.sort.field, query.sort.descending],
+        [query.bounds.lowest, query.bounds.highest],
+        query.leads,
+        query.ids,
+        [[condition.field, sorted(condition.values)] for condition in query.conditions],
+        None if query.only_custom_types is None else sorted(query.only_custom_types),
+        query.strips_emails,
+    ]
+    return blake2b(orjson.dumps(bound), digest_size=32).digest()
+
+
+def _refused() -> InvalidRequest:
+    return InvalidRequest(
+        "_cursor: one from a Link header is accepted, unchanged, with the filters and the sort"
+        " that it came with.",
+        parameter="_cursor",
+    )
