@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     CursorNotFound,
@@ -133,6 +134,24 @@ async def translated_errors() -> AsyncIterator[None]:
         if translated is None:
             raise
         raise translated from error
+
+
+async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
+    """Run all operations; answer MongoDB's error code of each that failed, by its place.
+
+    Raises `StoreUnavailable` where the rest is not known to be durable.
+    """
+    async with translated_errors():
+        try:
+            await collection.bulk_write(operations, ordered=False)
+        except BulkWriteError as error:
+            # The details hold whole documents: they are neither logged nor chained.
+            details = error.details
+        else:
+            return {}
+    if details.get("writeConcernErrors"):
+        raise StoreUnavailable("MongoDB cannot make it durable now")
+    return {fault["index"]: fault["code"] for fault in details["writeErrors"]}
 
 
 async def list_indexes(collection: Any) -> list[dict[str, Any]]:

@@ -1,15 +1,319 @@
-"""Threads kept right by whoever writes, in whatever order (design 5)."""
+"""Threads kept right by whoever writes, in whatever order (design 5).
 
-from collections.abc import Sequence
+Nobody relies on anybody: every writer refreshes the threads of its own emails, and a thread that it
+has written was computed after they were stored. The steps are functions of their own so that a test
+can stop between any two of them.
 
-from service.activities.events import Change
-from service.store.mongo import Mongo
+`_meta.version` of a thread is a value that no other write of any thread ever has, and not a count:
+where a failover takes writes back, a count could stand for another state than the one that was read.
+"""
+
+import asyncio
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from bson import ObjectId, encode
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReadPreference, ReplaceOne, UpdateOne
+
+from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX, Change
+from service.activities.threads import (
+    LATEST_FIELDS,
+    MAX_LATEST_EMAILS,
+    MEMBER_FIELDS,
+    newest_first,
+    to_distinct,
+    to_thread,
+)
+from service.errors import StoreUnavailable
+from service.store.indexes import PRIMARY, THREAD_MEMBERS
+from service.store.mongo import DUPLICATE_KEY, Mongo, translated_errors, write_unordered
+from service.store.writes import MAX_DOCUMENT_BYTES, Written, to_key
+
+THREAD_SUFFIX = "!thread"
+# Bounds the memory of one round: a thread shows previews of up to 5 MiB.
+MAX_THREADS_AT_ONCE = 100
+MAX_JITTER_SECONDS = 0.05
+
+# What a thread goes without, in this order, where its members make it larger than a document can
+# be: no producer of honest mail gets here, and a dishonest one must not stop the line.
+_DISPENSABLE = (
+    *OVERLAY_FIELDS,
+    "participants",
+    "user_name",
+    "updated_by_name",
+    "created_by_name",
+    "users",
+)
+_MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
+    sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
+)
+_LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
+
+Members = Mapping["ThreadKey", list[dict[str, Any]]]
+Versions = Mapping["ThreadKey", ObjectId | None]
 
 
-async def refresh_threads(mongo: Mongo, changes: Sequence[Change]) -> int:
+class ThreadKey(NamedTuple):
+    """Which thread of which organization."""
+
+    organization_id: str
+    id: str
+
+    @property
+    def stored_id(self) -> str:
+        return self.id + THREAD_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The threads that a stored activity has left and that may still count it."""
+
+    organization_id: str
+    key: str
+    revision: str
+    left_threads: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What to refresh, and what to clear afterwards."""
+
+    threads: frozenset[ThreadKey]
+    marks: tuple[Mark, ...]
+
+
+async def refresh_threads(
+    mongo: Mongo, changes: Sequence[Change], written: Sequence[Written] = ()
+) -> int:
     """Recompute every thread that these changes touch, stale or not; answer how many.
 
     To be called after `write_changes`, before their positions are committed: on return the threads
-    are right and durable. Safe to repeat. Raises `StoreUnavailable`.
+    are right and durable. `written` is what that answered, in the same order; without it every
+    change is read back. Safe to repeat. Raises `StoreUnavailable`.
     """
-    raise NotImplementedError
+    marks = await read_marks(mongo, changes, written)
+    threads = iter(sorted(marks.threads))
+    while some := list(islice(threads, MAX_THREADS_AT_ONCE)):
+        await _refresh(mongo, some)
+    await clear_marks(mongo, marks)
+    return len(marks.threads)
+
+
+async def _refresh(mongo: Mongo, threads: Collection[ThreadKey]) -> None:
+    while True:
+        versions = await read_versions(mongo, threads)
+        members = await read_members(mongo, threads)
+        threads = await write_threads(mongo, versions, members)
+        if not threads:
+            return
+        await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 no secret
+
+
+async def read_marks(
+    mongo: Mongo, changes: Sequence[Change], written: Sequence[Written] = ()
+) -> Marks:
+    """Step 2: which threads these changes touch, as the store tells after they were written.
+
+    What a write itself knows to have left nothing is not read: it touches its own thread alone.
+    """
+    threads: set[ThreadKey] = set()
+    doubtful: list[Change] = []
+    leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
+    for change, is_certain in zip(changes, leaves_nothing, strict=True):
+        if not is_certain:
+            doubtful.append(change)
+        elif change.thread_id is not None:
+            threads.add(ThreadKey(change.organization_id, change.thread_id))
+    marks = []
+    for document in await _find_marked(mongo, doubtful):
+        mark = _to_mark(document)
+        marks.append(mark)
+        named = [document["_meta"].get("thread"), *mark.left_threads]
+        threads.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
+    return Marks(frozenset(threads), tuple(mark for mark in marks if mark.left_threads))
+
+
+async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:
+    """Step 3: the version of each thread, None where there is none. Before its members are read."""
+    keys = [(thread.organization_id, thread.stored_id) for thread in threads]
+    documents = await _find_by_key(mongo, keys, {"_meta.version": 1})
+    versions = {document["_id"]: document["_meta"]["version"] for document in documents}
+    return {thread: versions.get(to_key(*key)) for thread, key in zip(threads, keys, strict=True)}
+
+
+async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
+    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest."""
+    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
+    query = {
+        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
+        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
+    }
+    async with translated_errors():
+        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
+        for member in await cursor.to_list(None):
+            # Two organizations may each have a thread of one id: only those asked for.
+            thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
+            if thread in members:
+                members[thread].append(member)
+    await _complete_latest(mongo, members)
+    return members
+
+
+async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
+    """Step 5: write each thread that still has its version; answer those where somebody was faster."""
+    threads = list(versions)
+    operations = [_to_operation(thread, versions[thread], members[thread]) for thread in threads]
+    faults = await write_unordered(mongo.activities, operations)
+    if others := set(faults.values()) - {DUPLICATE_KEY}:
+        raise StoreUnavailable(f"MongoDB refuses a thread with code {min(others)}")
+    return [threads[index] for index in faults]
+
+
+async def clear_marks(mongo: Mongo, marks: Marks) -> None:
+    """Step 6: forget the threads left, now refreshed, of activities that have not changed since."""
+    operations = [
+        UpdateOne(
+            {
+                "_id": mark.key,
+                "organization_id": mark.organization_id,
+                "_meta.revision": mark.revision,
+            },
+            _to_clearing(mark),
+        )
+        for mark in marks.marks
+    ]
+    if operations and (faults := await write_unordered(mongo.activities, operations)):
+        raise StoreUnavailable(f"MongoDB refuses to clear with code {min(faults.values())}")
+
+
+def _to_clearing(mark: Mark) -> list[dict[str, Any]]:
+    stored = {"$ifNull": ["$_meta.left_threads", []]}  # somebody may have cleared them already
+    left = {"$setDifference": [stored, {"$literal": mark.left_threads}]}
+    return [{"$set": {"_meta.left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
+
+
+async def _find_marked(mongo: Mongo, changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Of the stored activities, whatever they are by now, those that have or have left a thread."""
+    has_thread = [
+        {"_meta.thread": {"$exists": True}},
+        {"_meta.left_threads": {"$exists": True}},
+    ]
+    return await _find_by_key(
+        mongo,
+        [(change.organization_id, change.id) for change in changes],
+        {"organization_id": 1, "_meta": 1},
+        {"$or": has_thread},
+    )
+
+
+def _to_mark(document: Mapping[str, Any]) -> Mark:
+    meta = document["_meta"]
+    return Mark(
+        document["organization_id"],
+        document["_id"],
+        meta["revision"],
+        meta.get("left_threads", []),
+    )
+
+
+async def _complete_latest(mongo: Mongo, members: Members) -> None:
+    """Give the newest emails of each thread what they alone have to show."""
+    latest = {
+        to_key(thread.organization_id, email["id"]): (thread.organization_id, email)
+        for thread, stored in members.items()
+        for email in _emails(stored)[:MAX_LATEST_EMAILS]
+    }
+    keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
+    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION):
+        latest[document.pop("_id")][1].update(document)
+
+
+async def _find_by_key(
+    mongo: Mongo,
+    keys: Collection[tuple[str, str]],
+    projection: Mapping[str, Any],
+    condition: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Documents by organization and stored id: one find, whatever the organizations."""
+    if not keys:
+        return []
+    query = {
+        "organization_id": {"$in": sorted({organization_id for organization_id, _ in keys})},
+        "_id": {"$in": [to_key(*key) for key in keys]},
+        **(condition or {}),
+    }
+    async with translated_errors():
+        cursor = _primary(mongo).find(query, projection, hint=PRIMARY)
+        documents: list[dict[str, Any]] = await cursor.to_list(None)
+    return documents
+
+
+def _primary(mongo: Mongo) -> Any:
+    """Who lags behind does not know what was just written, whatever the connection string allows."""
+    return mongo.activities.with_options(read_preference=ReadPreference.PRIMARY)
+
+
+def _emails(members: Iterable[Mapping[str, Any]]) -> list[Any]:
+    return newest_first(one for one in members if not one["id"].endswith(OVERLAY_SUFFIX))
+
+
+def _to_operation(
+    thread: ThreadKey, version: ObjectId | None, members: Sequence[Mapping[str, Any]]
+) -> UpdateOne | ReplaceOne[Any]:
+    key = to_key(thread.organization_id, thread.stored_id)
+    guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": version}
+    document = _to_document(thread, members)
+    if document is None:
+        return UpdateOne(guard, _to_empty(thread), upsert=True)
+    return ReplaceOne(guard, document, upsert=True)
+
+
+def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> RawBSONDocument | None:
+    emails = _emails(members)
+    fields = to_thread(emails)
+    if fields is None:
+        return None
+    overlay = next((one for one in members if one["id"].endswith(OVERLAY_SUFFIX)), {})
+    return _to_fitting(
+        {
+            "_id": to_key(thread.organization_id, thread.stored_id),
+            "_type": "EmailThread",
+            "id": thread.stored_id,
+            "organization_id": thread.organization_id,
+            **fields,
+            **{field: overlay[field] for field in OVERLAY_FIELDS if field in overlay},
+            "_meta": {
+                "version": ObjectId(),
+                "user_ids": fields["users"],
+                "contact_ids": to_distinct(emails, "contact_id"),
+            },
+        }
+    )
+
+
+def _to_fitting(document: dict[str, Any]) -> RawBSONDocument:
+    encoded = encode(document)
+    for field in _DISPENSABLE:
+        if len(encoded) <= MAX_DOCUMENT_BYTES:
+            break
+        if field == "users":
+            document["_meta"] |= {"user_ids": [], "contact_ids": []}
+        if field in document:
+            document[field] = [] if isinstance(document[field], list) else None
+        encoded = encode(document)
+    return RawBSONDocument(encoded)
+
+
+def _to_empty(thread: ThreadKey) -> list[dict[str, Any]]:
+    """The document of a thread without members: the next writer must find a version all the same."""
+    document = {
+        "_id": to_key(thread.organization_id, thread.stored_id),
+        "organization_id": thread.organization_id,
+        "_meta": {"version": ObjectId()},
+    }
+    marker = {"_meta": {"$mergeObjects": ["$_meta", {"deleted_at": "$$NOW"}]}}
+    return [{"$replaceWith": {"$literal": document}}, {"$set": marker}]

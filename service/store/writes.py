@@ -16,12 +16,17 @@ from bson import encode
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
-from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
 from service.store.indexes import PRIMARY
-from service.store.mongo import DUPLICATE_KEY, TRANSIENT_CODES, Mongo, translated_errors
+from service.store.mongo import (
+    DUPLICATE_KEY,
+    TRANSIENT_CODES,
+    Mongo,
+    translated_errors,
+    write_unordered,
+)
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _TOO_LARGE_CODES = frozenset(
@@ -93,12 +98,11 @@ async def write_changes(mongo: Mongo, changes: Sequence[Change]) -> list[Written
     all are to be repeated then.
     """
     written, writes = _encode_documents(changes)
-    async with translated_errors():
-        first = await _try(mongo, {place: _first_try(write) for place, write in writes.items()})
-        written |= first
-        blocked = {place: writes[place] for place, answer in first.items() if answer is _STALE}
-        older = await _find_older(mongo, blocked)
-        written |= await _try(mongo, {place: _second_try(writes[place]) for place in older})
+    first = await _try(mongo, {place: _first_try(write) for place, write in writes.items()})
+    blocked = {place: writes[place] for place, answer in first.items() if answer is _STALE}
+    older = await _find_older(mongo, blocked)
+    second = await _try(mongo, {place: _second_try(writes[place]) for place in older})
+    written |= first | second
     return [written[place] for place in range(len(changes))]
 
 
@@ -174,25 +178,12 @@ async def _try(mongo: Mongo, operations: Mapping[int, Operation]) -> dict[int, W
         place: _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
         for place, operation in operations.items()
     }
-    try:
-        await mongo.activities.bulk_write(list(operations.values()), ordered=False)
-    except BulkWriteError as error:
-        # The details hold whole documents: they are neither logged nor chained.
-        for fault in error.details.get("writeErrors", ()):
-            answers[places[fault["index"]]] = _to_written(fault)
-        if error.details.get("writeConcernErrors"):
-            return {place: _without_concern(answer) for place, answer in answers.items()}
-    return answers
+    faults = await write_unordered(mongo.activities, list(operations.values()))
+    return answers | {places[index]: _to_written(code) for index, code in faults.items()}
 
 
-def _without_concern(answer: Written) -> Written:
-    """Nothing that was written, or found written, is known to outlive this primary."""
-    return answer if answer.outcome is Outcome.REFUSED else _UNCONFIRMED
-
-
-def _to_written(fault: Mapping[str, Any]) -> Written:
-    code = fault["code"]
-    if code == DUPLICATE_KEY and fault.get("keyPattern", {"_id": 1}) == {"_id": 1}:
+def _to_written(code: int) -> Written:
+    if code == DUPLICATE_KEY:
         return _STALE
     if code in TRANSIENT_CODES:
         return _UNCONFIRMED
@@ -213,8 +204,9 @@ async def _find_older(mongo: Mongo, blocked: Mapping[int, _Write]) -> Collection
         "organization_id": {"$in": sorted({w.change.organization_id for w in blocked.values()})},
         "_id": {"$in": [write.key for write in blocked.values()]},
     }
-    found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
-    revisions = {document["_id"]: document["_meta"]["revision"] async for document in found}
+    async with translated_errors():
+        found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
+        revisions = {document["_id"]: document["_meta"]["revision"] async for document in found}
     return [
         place
         for place, write in blocked.items()
