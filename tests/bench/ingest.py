@@ -4,7 +4,7 @@ import asyncio
 import gc
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ class Bench:
     mongo_url: str
     kafka_servers: str
     logs: Path
-    names: itertools.count[int] = field(default_factory=itertools.count)
+    names: Iterator[int] = field(default_factory=itertools.count)
     consumer_megabytes: float = 0.0
 
     def name(self, kind: str) -> str:

@@ -100,13 +100,13 @@ async def consume(collection: Any, servers: str, topic: str, group: str, count: 
     fetched, committed, tasks = 0, time.perf_counter(), []
     positions: dict[TopicPartition, int] = {}
     while fetched < count:
-        for partition, records in (
-            await consumer.getmany(timeout_ms=100, max_records=BATCH_RECORDS)
-        ).items():
-            fetched += len(records)
+        fetch = await consumer.getmany(timeout_ms=100, max_records=BATCH_RECORDS)
+        for partition, records in fetch.items():
             positions[partition] = records[-1].offset + 1
+        if batch := [record for records in fetch.values() for record in records]:
+            fetched += len(batch)
             await places.acquire()
-            tasks.append(asyncio.create_task(write(records)))
+            tasks.append(asyncio.create_task(write(batch)))
         if positions and time.perf_counter() - committed > COMMIT_SECONDS:
             await consumer.commit(positions)
             committed = time.perf_counter()
