@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from email.utils import parseaddr
+from email.utils import unquote
 from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
@@ -155,10 +155,19 @@ def _senders(email: Email) -> Iterator[tuple[str, str | None]]:
             found = True
             name = identity.get("name")
             yield identity["email"], name if isinstance(name, str) and name else None
-    if not found:
-        name, address = parseaddr(email.get("sender") or "")
-        if address:
-            yield address, name or None
+    if not found and email.get("sender"):
+        yield from _parse_sender(email["sender"])
+
+
+def _parse_sender(sender: str) -> Iterator[tuple[str, str | None]]:
+    """`address` or `"Name" <address>`, the quotes optional. (What `email.utils` makes of
+    `Doe, Jane <jane@x.example>` is the address `Doe`.)"""
+    text = sender.strip()
+    name, bracket, address = text.removesuffix(">").rpartition("<")
+    if not bracket or not text.endswith(">"):
+        name, address = "", text
+    if address.strip():
+        yield address.strip(), unquote(name.strip()) or None
 
 
 def _root_message_id(email: Email) -> str:
