@@ -82,18 +82,25 @@ INDEXES: tuple[IndexDefinition, ...] = (
     ),
     IndexDefinition(
         OPPORTUNITY,
-        (("organization_id", 1), ("opportunity_id", 1), ("date_created", -1), ("id", -1)),
+        (
+            ("organization_id", 1),
+            ("_type", 1),
+            ("opportunity_id", 1),
+            ("date_created", -1),
+            ("id", -1),
+        ),
         only={"_type": "OpportunityStatusChange"},
     ),
     IndexDefinition(
         FORM,
-        (("organization_id", 1), ("form_id", 1), ("date_created", -1), ("id", -1)),
+        (("organization_id", 1), ("_type", 1), ("form_id", 1), ("date_created", -1), ("id", -1)),
         only={"_type": "FormSubmission"},
     ),
     IndexDefinition(
         EXTERNAL_WHATSAPP_MESSAGE,
         (
             ("organization_id", 1),
+            ("_type", 1),
             ("external_whatsapp_message_id", 1),
             ("date_created", -1),
             ("id", -1),

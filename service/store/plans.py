@@ -1,0 +1,214 @@
+"""From a query to what MongoDB is asked: every shape of find there is, and the index it names.
+
+| what is asked for                      | index                     | order comes from            |
+| -------------------------------------- | ------------------------- | --------------------------- |
+| `ids`                                  | `_id_`                    | nowhere: 200 keys at most   |
+| leads, sorted by `date_created`        | lead_date_created         | one scan a lead and type    |
+| one lead, sorted by `activity_at`      | lead_activity_at          | one scan a type             |
+| a value that an own list has an index for | that index             | one scan a value            |
+| anything else                          | organization_date_created | one scan a type             |
+
+MongoDB merges up to `MAX_SCANS` ordered scans; beyond, `split` makes several queries of one.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from bson.datetime_ms import DatetimeMS
+
+from service.activities.types import BY_NAME
+from service.listing.query import MAX_SCANS, Condition, Query
+from service.store.indexes import (
+    EXTERNAL_WHATSAPP_MESSAGE,
+    FORM,
+    LEAD_ACTIVITY_AT,
+    LEAD_DATE_CREATED,
+    OPPORTUNITY,
+    ORGANIZATION_DATE_CREATED,
+    PRIMARY,
+    THREAD_MEMBERS,
+)
+
+EMAIL = "Email"
+THREAD = "EmailThread"
+CUSTOM_ACTIVITY = "CustomActivity"
+THREAD_SUFFIX = "!thread"
+EMAIL_BODIES = frozenset({"body_text", "body_html", "body_text_quoted", "body_html_quoted"})
+
+_VALUE_INDEXES: Mapping[str, str] = MappingProxyType(
+    {
+        "opportunity_id": OPPORTUNITY,
+        "form_id": FORM,
+        "external_whatsapp_message_id": EXTERNAL_WHATSAPP_MESSAGE,
+    }
+)
+# On a thread, these are looked for in all of its members (contract 3.2).
+_MEMBER_VALUES: Mapping[str, str] = MappingProxyType(
+    {"user_id": "_meta.user_ids", "contact_id": "_meta.contact_ids"}
+)
+_OURS: Mapping[str, int] = MappingProxyType({"_id": 0, "_meta": 0})
+_MAX_PROJECTED_NAMES = 100
+
+Clause = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """One find: the organization stands first in `filter` (I2), `hint` names the index (I1)."""
+
+    filter: Clause
+    hint: str
+    sort: tuple[tuple[str, int], ...]
+
+
+def split(query: Query) -> Iterator[Query]:
+    """The same query for some leads at a time, none of more than `MAX_SCANS` scans."""
+    if query.leads is None or query.scans <= MAX_SCANS:
+        yield query
+        return
+    size = MAX_SCANS // len(query.types)
+    for first in range(0, len(query.leads), size):
+        yield replace(query, leads=query.leads[first : first + size])
+
+
+def to_finds(query: Query) -> list[Find]:
+    """The finds that give the rows behind the query's position, one after the other.
+
+    Two only where the page before ended among rows of one time: as one find, they would make
+    MongoDB read every row of that time (design 3).
+    """
+    match, hint = to_match(query), _to_hint(query)
+    direction = -1 if query.sort.descending else 1
+    sort = ((query.sort.field, direction), ("id", direction))
+    return [
+        Find({**match, **interval}, hint, sort if query.ids is None else ())
+        for interval in _to_intervals(query)
+    ]
+
+
+def to_members_find(organization_id: str, thread_id: str) -> Find:
+    """The emails of a thread, newest first."""
+    match = {"organization_id": organization_id, "_meta.thread": thread_id, "_type": EMAIL}
+    return Find(match, THREAD_MEMBERS, (("activity_at", -1), ("id", -1)))
+
+
+def to_match(query: Query) -> Clause:
+    """What the query's rows have in common, wherever a page begins."""
+    match: Clause = {"organization_id": query.organization_id}
+    if query.ids is not None:
+        match["_id"] = {"$in": to_keys(query.organization_id, query.ids, query.types)}
+    if query.leads is not None:
+        match["lead_id"] = _one_of(query.leads)
+    match["_type"] = _one_of(query.types)
+    match |= {
+        condition.field: _one_of(condition.values)
+        for condition in query.conditions
+        if condition.field not in _MEMBER_VALUES
+    }
+    if residual := list(_to_residual(query)):
+        match["$and"] = residual
+    return match
+
+
+def to_key(organization_id: str, stored_id: str) -> str:
+    """The `_id` (design 3)."""
+    return f"{organization_id}!{stored_id}"
+
+
+def to_keys(organization_id: str, ids: Collection[str], types: Collection[str]) -> list[str]:
+    """The `_id`s under which activities of these types, and threads, may be shown by `ids`."""
+    keys = [] if set(types) == {THREAD} else [to_key(organization_id, each) for each in ids]
+    if THREAD in types:
+        keys += [to_key(organization_id, each + THREAD_SUFFIX) for each in ids]
+    return keys
+
+
+def to_projection(query: Query) -> dict[str, int]:
+    """What of a document has to travel: never more of the heavy parts than is asked for.
+
+    Names of a client reach MongoDB only where they are plain words; what else `_fields` says is
+    picked from the whole document.
+    """
+    left_out = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in query.types))
+    if query.strips_emails:
+        left_out |= EMAIL_BODIES
+    if query.fields is None:
+        return all_but(left_out)
+    if query.fields.everything:
+        return all_but(EMAIL_BODIES if query.strips_emails else ())
+    names = query.fields.names
+    if len(names) > _MAX_PROJECTED_NAMES or not all(map(_is_plain, names)):
+        return all_but(left_out - names)
+    if query.strips_emails and "has_attachments" in names:
+        names |= {"attachments"}
+    always = ("_type", "id", query.sort.field)
+    return {"_id": 0, **dict.fromkeys((*always, *sorted(names - _OURS.keys())), 1)}
+
+
+def to_key_projection(query: Query) -> dict[str, int]:
+    """No more than a row's place; an index that sorts has it all."""
+    return {"_id": 0, query.sort.field: 1, "id": 1}
+
+
+def all_but(names: Collection[str]) -> dict[str, int]:
+    """Everything of the activity but these fields."""
+    return {**_OURS, **dict.fromkeys(names, 0)}
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isidentifier()
+
+
+def _to_hint(query: Query) -> str:
+    if query.ids is not None:
+        return PRIMARY
+    if query.leads is not None:
+        return LEAD_DATE_CREATED if query.sort.field == "date_created" else LEAD_ACTIVITY_AT
+    for condition in query.conditions:
+        if condition.field in _VALUE_INDEXES:
+            return _VALUE_INDEXES[condition.field]
+    return ORGANIZATION_DATE_CREATED
+
+
+def _to_intervals(query: Query) -> Iterator[Clause]:
+    """Ranges of the sort field, in the order of the rows."""
+    field, bounds, after = query.sort.field, query.bounds, query.after
+    interval: dict[str, DatetimeMS] = {}
+    if bounds.lowest is not None:
+        interval["$gte"] = DatetimeMS(bounds.lowest)
+    if bounds.highest is not None:
+        interval["$lte"] = DatetimeMS(bounds.highest)
+    if after is not None:
+        beyond = "$lt" if query.sort.descending else "$gt"
+        time = DatetimeMS(after.time)
+        if after.id is not None:
+            yield {field: time, "id": {beyond: after.id}}
+        interval.pop(beyond + "e", None)
+        interval[beyond] = time
+    yield {field: interval} if interval else {}
+
+
+def _to_residual(query: Query) -> Iterator[Clause]:
+    """Filters that no index knows: they are held against each document."""
+    for condition in query.conditions:
+        if condition.field in _MEMBER_VALUES:
+            yield _to_member_clause(condition, query.types)
+    if query.only_custom_types is not None:
+        custom = {"custom_activity_type_id": _one_of(query.only_custom_types)}
+        yield {"$or": [{"_type": {"$ne": CUSTOM_ACTIVITY}}, custom]}
+
+
+def _to_member_clause(condition: Condition, types: Collection[str]) -> Clause:
+    """A thread's own value is always one of its members' too, so it need not be told apart."""
+    values = _one_of(condition.values)
+    fields = [condition.field] if set(types) != {THREAD} else []
+    if THREAD in types:
+        fields.append(_MEMBER_VALUES[condition.field])
+    clauses = [{field: values} for field in fields]
+    return clauses[0] if len(clauses) == 1 else {"$or": clauses}
+
+
+def _one_of(values: Collection[str]) -> Any:
+    return next(iter(values)) if len(values) == 1 else {"$in": sorted(values)}
