@@ -2,6 +2,7 @@
 
 ActivityError
 ├── StartError                 a process cannot start: one line, exit status 1
+├── Halted                     a process stops itself: one line, exit status 1
 ├── Rejected                   a record that can never be applied (contract 1.6)
 ├── RequestError               an answer other than 200; each class is one row of contract 3.6
 │   ├── InvalidRequest         400, names its parameter
@@ -36,6 +37,10 @@ class ActivityError(Exception):
 
 class StartError(ActivityError):
     """A process cannot start. The text is the one line that its operator reads."""
+
+
+class Halted(ActivityError):
+    """A process stops the line of its own accord. The text is what its operator must know."""
 
 
 class Rejected(ActivityError):

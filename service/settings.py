@@ -155,6 +155,9 @@ class KafkaSettings(Section):
     max_poll_interval_seconds: float = Field(
         300.0, ge=10, le=86_400, description="a member that does not fetch is thrown out after this"
     )
+    metadata_max_age_seconds: float = Field(
+        30.0, ge=0.1, le=3600, description="added partitions are noticed after this"
+    )
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:

@@ -1,0 +1,126 @@
+"""Records that are written together."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import ConsumerRecord
+
+from consumers.positions import Span
+from consumers.records import is_replayed, parse_record
+from service.activities.events import Change
+from service.errors import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """When a batch is full. One record more than its bytes is allowed, or none would fit."""
+
+    max_records: int
+    max_bytes: int
+    max_record_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change and the record that brought it; `number` is its place in the batch."""
+
+    number: int
+    record: ConsumerRecord
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that can never be applied, and why."""
+
+    number: int
+    record: ConsumerRecord
+    rejected: Rejected
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records of any partitions, with the positions that become durable with them.
+
+    Of each activity only the newest revision is to be written; the older ones stand behind it,
+    should MongoDB refuse its document.
+    """
+
+    limits: BatchLimits
+    opened: float = 0.0
+    bytes: int = 0
+    size: int = 0
+    ignored: list[ConsumerRecord] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    _judged: list[int] = field(default_factory=list)
+    _revisions: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        return self.size >= self.limits.max_records or self.bytes >= self.limits.max_bytes
+
+    def fill(self, records: Sequence[ConsumerRecord], start: int) -> int:
+        """Take records from `start` on until the batch is full; answers the place of the next."""
+        if not self.size:
+            self.opened = time.monotonic()
+        for place in range(start, len(records)):
+            if self.is_full:
+                return place
+            self._take(records[place])
+        return len(records)
+
+    def newest(self) -> list[Entry]:
+        """The newest revision of each activity."""
+        return [revisions[-1] for revisions in self._revisions.values()]
+
+    def give_way(self, entry: Entry, rejected: Rejected) -> Entry | None:
+        """Set a refused change aside; answers the next older revision of its activity, if any."""
+        self.refusals.append(Refusal(entry.number, entry.record, rejected))
+        revisions = self._revisions[_key(entry.change)]
+        revisions.remove(entry)
+        return revisions[-1] if revisions else None
+
+    def overtaken(self) -> list[Entry]:
+        """The changes that a newer one of the same batch made stale."""
+        return [entry for revisions in self._revisions.values() for entry in revisions[:-1]]
+
+    def judged(self) -> list[bool]:
+        """For the fuse: whether it is a dead letter, of each record that counts there, in order.
+        Ignored, `unknown_type` and replayed records count nowhere (contract 1.6)."""
+        dead = {refusal.number for refusal in self.refusals}
+        return [number in dead for number in self._judged]
+
+    def _take(self, record: ConsumerRecord) -> None:
+        number = self.size
+        self.size += 1
+        self.bytes += len(record.value or b"")
+        outcome = parse_record(record, self.limits.max_record_bytes)
+        if isinstance(outcome, Change):
+            self._add(Entry(number, record, outcome))
+        elif isinstance(outcome, Rejected):
+            self.refusals.append(Refusal(number, record, outcome))
+        else:
+            self.ignored.append(record)
+            return
+        if not is_replayed(record) and not _is_of_unknown_type(outcome):
+            self._judged.append(number)
+
+    def _add(self, entry: Entry) -> None:
+        revisions = self._revisions.setdefault(_key(entry.change), [])
+        revisions.append(entry)
+        if len(revisions) > 1:
+            revisions.sort(key=_revision)
+
+
+def _is_of_unknown_type(outcome: Change | Rejected) -> bool:
+    return isinstance(outcome, Rejected) and outcome.code == "unknown_type"
+
+
+def _key(change: Change) -> tuple[str, str]:
+    return change.organization_id, change.id
+
+
+def _revision(entry: Entry) -> str:
+    return entry.change.revision

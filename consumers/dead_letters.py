@@ -1,0 +1,159 @@
+"""Records that can never be applied, set aside with their reason (contract 1.6)."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from consumers.batch import Refusal
+from consumers.cluster import to_client_options
+from consumers.records import ATTEMPT_HEADER
+from service.errors import Rejected
+from service.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+Headers = list[tuple[str, bytes]]
+
+TOPIC_HEADER = "__connect.errors.topic"
+MESSAGE_HEADER = "__connect.errors.exception.message"
+CODE_HEADER = "activity.error.code"
+ORGANIZATION_HEADER = "activity.organization_id"
+EVENT_HEADER = "activity.event_id"
+ADDED_HEADERS = frozenset(
+    {
+        TOPIC_HEADER,
+        "__connect.errors.partition",
+        "__connect.errors.offset",
+        "__connect.errors.stage",
+        "__connect.errors.exception.class.name",
+        MESSAGE_HEADER,
+        CODE_HEADER,
+        ORGANIZATION_HEADER,
+        EVENT_HEADER,
+        ATTEMPT_HEADER,
+    }
+)
+MAX_ATTEMPT = 1000
+# A limit of the client alone, over what any broker takes: the broker's own limit is what counts.
+_MAX_REQUEST_BYTES = 1 << 30
+_REQUEST_TIMEOUT_SECONDS = 10
+
+
+class DeadLetterProducer:
+    """Publishes records, one call at a time; on return all replicas in sync have them.
+
+    After a failure the next call begins with a fresh producer.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._discard()
+
+    async def publish(self, refusals: Sequence[Refusal]) -> None:
+        """Set records aside. Raises `KafkaError` where one was not acknowledged in time: repeat
+        them all, for a dead letter may well be there twice."""
+        topic = self._settings.dead_letter_topic
+        await self._send([(topic, each.record, to_headers(each)) for each in refusals])
+
+    async def republish(self, record: ConsumerRecord, headers: Headers, topic: str) -> None:
+        """Publish one record again. Raises `KafkaError`."""
+        await self._send([(topic, record, headers)])
+
+    async def _send(self, letters: Sequence[tuple[str, ConsumerRecord, Headers]]) -> None:
+        async with self._lock:
+            try:
+                producer = await self._get()
+                acknowledgements = [
+                    await producer.send(topic, key=record.key, value=record.value, headers=headers)
+                    for topic, record, headers in letters
+                ]
+                await asyncio.gather(*acknowledgements)
+            except KafkaError:
+                await self._discard()
+                raise
+
+    async def _get(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            self._producer = new_producer(self._settings)
+            await self._producer.start()
+        return self._producer
+
+    async def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+
+def to_headers(refusal: Refusal) -> Headers:
+    """The record's own headers, and ours that say why; a name of ours that it carries is replaced."""
+    record, rejected = refusal.record, refusal.rejected
+    ours = {
+        TOPIC_HEADER: record.topic,
+        "__connect.errors.partition": str(record.partition),
+        "__connect.errors.offset": str(record.offset),
+        "__connect.errors.stage": "VALUE_CONVERTER",
+        "__connect.errors.exception.class.name": f"{Rejected.__module__}.{Rejected.__qualname__}",
+        MESSAGE_HEADER: rejected.message,
+        CODE_HEADER: rejected.code,
+        ORGANIZATION_HEADER: rejected.organization_id,
+        EVENT_HEADER: rejected.event_id,
+        ATTEMPT_HEADER: str(to_attempt(record) + 1),
+    }
+    added = [(name, text.encode()) for name, text in ours.items() if text is not None]
+    return [*to_original_headers(record), *added]
+
+
+def to_original_headers(record: ConsumerRecord) -> Headers:
+    return [(name, value) for name, value in record.headers if name not in ADDED_HEADERS]
+
+
+def to_attempt(record: ConsumerRecord) -> int:
+    """How often the record was a dead letter before; 0 where it does not say so properly."""
+    for name, value in reversed(record.headers):
+        if name == ATTEMPT_HEADER:
+            return _to_count(value or b"")
+    return 0
+
+
+def to_text(record: ConsumerRecord, header: str) -> str | None:
+    """The last header of that name, as text."""
+    for name, value in reversed(record.headers):
+        if name == header and value is not None:
+            return bytes(value).decode(errors="replace")
+    return None
+
+
+def _to_count(value: bytes) -> int:
+    if not (value.isdigit() and value.isascii() and len(value) <= 4):
+        return 0
+    count = int(value)
+    return count if 1 <= count <= MAX_ATTEMPT else 0
+
+
+def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """Compressed, so that what came compressed fits into its topic again. Not idempotent: such a
+    producer never gives up, and an outage could neither be told nor a shutdown come to its end."""
+    return AIOKafkaProducer(
+        **to_client_options(settings),
+        acks="all",
+        compression_type="zstd",
+        max_request_size=_MAX_REQUEST_BYTES,
+        request_timeout_ms=_REQUEST_TIMEOUT_SECONDS * 1000,
+    )

@@ -1,0 +1,67 @@
+"""What keeps this process from working, for its probes and its log."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from service.observability import RETRIES
+
+log = logging.getLogger(__name__)
+
+Cause = Literal["mongodb", "indexes", "kafka", "dead_letters"]
+
+STUCK_SECONDS = 60.0
+
+
+class Health:
+    """The outages being waited out, and whether the loop still comes round."""
+
+    def __init__(self) -> None:
+        self._outages: dict[Cause, tuple[float, str]] = {}
+        self._last_turn: float | None = None
+        self.has_joined = False
+
+    def fail(self, cause: Cause, reason: str) -> None:
+        """Count one failed attempt. The first of an outage is logged, the others are its rest."""
+        RETRIES.labels(cause).inc()
+        if cause not in self._outages:
+            log.warning("waiting for %s: %s", cause, reason)
+            self._outages[cause] = (time.monotonic(), reason)
+        else:
+            self._outages[cause] = (self._outages[cause][0], reason)
+
+    def recover(self, cause: Cause) -> None:
+        """Cheap where nothing was wrong: called after every success."""
+        if cause in self._outages:
+            began, _ = self._outages.pop(cause)
+            log.info("%s is back after %.1f seconds", cause, time.monotonic() - began)
+
+    def is_out(self, cause: Cause) -> bool:
+        return cause in self._outages
+
+    def turn(self) -> None:
+        """The loop has come round."""
+        self._last_turn = time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The loop waits where waiting is right, however long: a rebalance, Kafka away."""
+        self._last_turn = None
+        try:
+            yield
+        finally:
+            self.turn()
+
+    async def is_alive(self) -> str | None:
+        """An outage is no reason: a restart would not mend it."""
+        if self._last_turn is None:
+            return None
+        age = time.monotonic() - self._last_turn
+        return f"the loop is stuck since {age:.0f} seconds" if age > STUCK_SECONDS else None
+
+    async def is_ready(self) -> str | None:
+        if self._outages:
+            return "; ".join(f"{cause}: {reason}" for cause, (_, reason) in self._outages.items())
+        return None if self.has_joined else "not yet a member of the consumer group"

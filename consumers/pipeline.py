@@ -1,0 +1,163 @@
+"""Records on their way to the store: taken, waiting for a place, being written."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumers.batch import Batch, BatchLimits
+from consumers.deadlines import within
+from consumers.positions import Positions
+from service.errors import StoreError
+from service.observability import BYTES_IN_FLIGHT
+from service.settings import IngestSettings
+
+log = logging.getLogger(__name__)
+
+Write = Callable[[Batch], Coroutine[Any, Any, None]]
+Fail = Callable[[BaseException], None]
+
+
+class Pipeline:
+    """Gathers records into batches and writes several batches at once.
+
+    Batches size themselves: with nothing being written a record goes at once; while writes are in
+    flight it waits up to the batch's age for company; behind a backlog every batch is full.
+    `take` never waits, so whoever fetches knows that a position it sees is a position taken here.
+    `fail` is told what a write raised: a blown fuse, or a defect.
+    """
+
+    def __init__(self, settings: IngestSettings, write: Write, fail: Fail) -> None:
+        self._settings = settings
+        self._limits = BatchLimits(
+            settings.batch_max_records, settings.batch_max_bytes, settings.max_record_bytes
+        )
+        self._write = write
+        self._fail = fail
+        self._batch = Batch(self._limits)
+        self._ready: deque[Batch] = deque()
+        self._writes: dict[asyncio.Task[None], Batch] = {}
+        self._changed = asyncio.Event()
+        self.positions = Positions()
+
+    @property
+    def has_room(self) -> bool:
+        return not self._ready and self._bytes() < self._settings.max_bytes_in_flight
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self._writes or self._ready or self._batch.size)
+
+    def take(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Parse records and put them on their way."""
+        for partition, records in fetched.items():
+            taken = 0
+            while taken < len(records):
+                taken = self._take_some(partition, records, taken)
+        self._start_writes()
+
+    def patience_seconds(self, idle_seconds: float) -> float:
+        """How long the next fetch may wait before an open batch is to be looked at again."""
+        if not self._batch.size or len(self._writes) >= self._settings.max_writes_in_flight:
+            return idle_seconds
+        return max(0.001, self._settings.batch_max_age_seconds - self._age())
+
+    async def wait_for_room(self, seconds: float) -> bool:
+        """Whether there is room, now or within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not self.has_room and (left := deadline - time.monotonic()) > 0:
+            self._changed.clear()
+            await within(left, self._changed.wait())
+        return self.has_room
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for the batches that have begun, and for the waiting ones behind them; what is not
+        durable by then is dropped, to be delivered again."""
+        deadline = time.monotonic() + seconds
+        while not self.is_idle and (left := deadline - time.monotonic()) > 0:
+            self._start_writes()
+            await asyncio.wait(self._writes, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Forget everything that is not durable, and the positions of the assignment."""
+        self.drop_waiting()
+        writes = list(self._writes)
+        for task in writes:
+            task.cancel()
+        if writes:
+            await asyncio.wait(writes)
+
+    def drop_waiting(self) -> None:
+        """Forget what has not begun to be written."""
+        self._ready.clear()
+        self._batch = Batch(self._limits)
+        self._note_change()
+
+    def _take_some(
+        self, partition: TopicPartition, records: Sequence[ConsumerRecord], start: int
+    ) -> int:
+        if self._batch.is_full:
+            self._ready.append(self._batch)
+            self._batch = Batch(self._limits)
+        end = self._batch.fill(records, start)
+        span = self.positions.open(partition, records[end - 1].offset + 1, records[start].timestamp)
+        self._batch.spans.append(span)
+        return end
+
+    def _start_writes(self) -> None:
+        while len(self._writes) < self._settings.max_writes_in_flight:
+            batch = self._next_batch()
+            if batch is None:
+                break
+            task = asyncio.create_task(self._make_durable(batch), name="write")
+            self._writes[task] = batch
+            task.add_done_callback(self._on_done)
+        self._note_change()
+
+    def _next_batch(self) -> Batch | None:
+        if self._ready:
+            return self._ready.popleft()
+        if not self._batch.size or not self._is_due():
+            return None
+        batch, self._batch = self._batch, Batch(self._limits)
+        return batch
+
+    def _is_due(self) -> bool:
+        return (
+            not self._writes
+            or self._batch.is_full
+            or self._age() >= self._settings.batch_max_age_seconds
+        )
+
+    def _age(self) -> float:
+        return time.monotonic() - self._batch.opened
+
+    async def _make_durable(self, batch: Batch) -> None:
+        await self._write(batch)
+        for span in batch.spans:
+            span.is_durable = True
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        del self._writes[task]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StoreError | KafkaError):
+            log.info("a batch is left to be delivered again: %s", error)
+        elif error is not None:
+            self._fail(error)
+        else:
+            self._start_writes()
+        self._note_change()
+
+    def _note_change(self) -> None:
+        BYTES_IN_FLIGHT.set(self._bytes())
+        self._changed.set()
+
+    def _bytes(self) -> int:
+        waiting = sum(batch.bytes for batch in self._ready)
+        return self._batch.bytes + waiting + sum(batch.bytes for batch in self._writes.values())

@@ -1,0 +1,139 @@
+"""The consumer process from start to stop: its composition root."""
+
+import asyncio
+import logging
+import platform
+from importlib.metadata import version
+
+from consumers.cluster import check_cluster, quiet_client
+from consumers.dead_letters import DeadLetterProducer
+from consumers.deadlines import within
+from consumers.fuse import Fuse
+from consumers.health import Health
+from consumers.runner import Runner
+from consumers.writer import Writer
+from service.errors import StartError, StoreError
+from service.observability import RECORDS, probe_server
+from service.settings import IngestSettings, KafkaSettings, MongoSettings, unknown_variables
+from service.signals import stop_on_signal
+from service.store.indexes import check_indexes
+from service.store.mongo import Mongo, connect, ping
+
+log = logging.getLogger("consumers")
+
+_SECRETS = {"sasl_username", "sasl_password"}
+# How often the store is looked at while nothing is written, or nothing may be.
+LOOK_SECONDS = 2.0
+
+
+async def consume(
+    kafka: KafkaSettings, mongo_settings: MongoSettings, ingest: IngestSettings
+) -> None:
+    """Raises `StartError` where the process cannot start and `Halted` where it stops itself."""
+    health = Health()
+    with stop_on_signal() as stop:
+        async with (
+            connect(mongo_settings) as mongo,
+            probe_server(
+                port=ingest.operations_port, is_alive=health.is_alive, is_ready=health.is_ready
+            ) as port,
+        ):
+            with quiet_client():
+                await asyncio.gather(_require_mongo(mongo), check_cluster(kafka))
+            _log_start(kafka, mongo_settings, ingest, port)
+            try:
+                await work(kafka, ingest, mongo, health, stop)
+            finally:
+                log.info("stopped", extra={"records": count_records()})
+
+
+async def work(
+    kafka: KafkaSettings, ingest: IngestSettings, mongo: Mongo, health: Health, stop: asyncio.Event
+) -> None:
+    """One consumer on servers that answer, until `stop` is set. Raises `Halted`."""
+    async with DeadLetterProducer(kafka) as dead_letters:
+        writer = Writer(
+            mongo,
+            dead_letters,
+            Fuse(ingest.dead_letter_max_ratio),
+            health,
+            retry_max_seconds=ingest.retry_max_seconds,
+            stop=stop,
+        )
+        runner = Runner(kafka, ingest, writer.write, health)
+        await _await_indexes(mongo, health, stop)
+        watch = asyncio.create_task(_watch_store(mongo, health), name="watch store")
+        run = asyncio.create_task(runner.run(stop), name="run")
+        done, late = await asyncio.wait({run, watch}, return_when=asyncio.FIRST_COMPLETED)
+        for task in late:
+            task.cancel()
+        for task in done:
+            task.result()
+
+
+def count_records() -> dict[str, int]:
+    """Records that this process has worked off, by what became of them."""
+    counts: dict[str, int] = {}
+    for metric in RECORDS.collect():
+        for sample in metric.samples:
+            if sample.name.endswith("_total"):
+                outcome = sample.labels["outcome"]
+                counts[outcome] = counts.get(outcome, 0) + int(sample.value)
+    return counts
+
+
+async def _require_mongo(mongo: Mongo) -> None:
+    try:
+        await ping(mongo)
+    except StoreError as error:
+        raise StartError(str(error)) from error
+
+
+async def _await_indexes(mongo: Mongo, health: Health, stop: asyncio.Event) -> None:
+    """Without the indexes nothing is consumed, and no group is joined."""
+    while not await _look(mongo, health) and not stop.is_set():
+        await within(LOOK_SECONDS, stop.wait())
+
+
+async def _watch_store(mongo: Mongo, health: Health) -> None:
+    """So that readiness is true also while there is nothing to write, or nothing may be."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        await _look(mongo, health)
+
+
+async def _look(mongo: Mongo, health: Health) -> bool:
+    try:
+        missing = await check_indexes(mongo)
+    except StoreError as error:
+        health.fail("mongodb", str(error))
+        return False
+    health.recover("mongodb")
+    if missing:
+        health.fail("indexes", "; ".join(missing))
+        return False
+    health.recover("indexes")
+    return True
+
+
+def _log_start(
+    kafka: KafkaSettings, mongo: MongoSettings, ingest: IngestSettings, port: int
+) -> None:
+    for variable in unknown_variables():
+        log.warning("unknown setting", extra={"variable": variable})
+    log.info(
+        "started",
+        extra={
+            "operations_port": port,
+            "kafka": kafka.model_dump(mode="json", exclude=_SECRETS),
+            "mongo": mongo.address,
+            "database": mongo.database,
+            "versions": _versions(mongo.driver),
+            "limits": ingest.model_dump(mode="json"),
+        },
+    )
+
+
+def _versions(driver: str) -> dict[str, str]:
+    packages = ("activity-service", "aiokafka", "uvloop", driver)
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

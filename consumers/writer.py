@@ -1,0 +1,184 @@
+"""One batch made durable: activities, then threads, then dead letters (invariant I4)."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from consumers.batch import Batch, Entry
+from consumers.dead_letters import DeadLetterProducer
+from consumers.deadlines import within
+from consumers.fuse import Fuse
+from consumers.health import Cause, Health
+from service.activities.events import Change
+from service.errors import Rejected, RejectionCode, StoreError, StoreUnavailable
+from service.observability import (
+    BATCH_RECORDS,
+    BATCH_SECONDS,
+    DEAD_LETTERS,
+    DEVIATIONS,
+    RECORDS,
+    THREADS_REFRESHED,
+)
+from service.store.mongo import Mongo
+from service.store.threads import refresh_threads
+from service.store.writes import Outcome, Written, write_changes
+
+FIRST_PAUSE_SECONDS = 0.1
+
+
+class Writer:
+    """Makes batches durable, several at once.
+
+    An outage is waited out, with capped and jittered pauses, until `stop` is set: then there is
+    one more attempt, and the batch is left as it is.
+    """
+
+    def __init__(
+        self,
+        mongo: Mongo,
+        dead_letters: DeadLetterProducer,
+        fuse: Fuse,
+        health: Health,
+        *,
+        retry_max_seconds: float,
+        stop: asyncio.Event,
+    ) -> None:
+        self._mongo = mongo
+        self._dead_letters = dead_letters
+        self._fuse = fuse
+        self._health = health
+        self._retry_max_seconds = retry_max_seconds
+        self._stop = stop
+
+    async def write(self, batch: Batch) -> None:
+        """On return everything in the batch is durable; its positions are the caller's.
+
+        Raises `StoreError` or `KafkaError` where an outage outlasts the process: nothing may be
+        committed then, and repeating the batch is right. Raises `Halted` when the fuse blows.
+        """
+        began = time.monotonic()
+        written = await self._write_changes(batch)
+        await self._refresh_threads(written)
+        await self._set_aside(batch)
+        BATCH_SECONDS.observe(time.monotonic() - began)
+        _count(batch, written)
+
+    async def _write_changes(self, batch: Batch) -> list[tuple[Entry, Written]]:
+        """Write the newest revision of each activity, or the newest that MongoDB takes."""
+        pending = batch.newest()
+        settled: list[tuple[Entry, Written]] = []
+
+        async def attempt() -> None:
+            nonlocal pending
+            while pending:
+                answers = await write_changes(self._mongo, [entry.change for entry in pending])
+                outcomes = list(zip(pending, answers, strict=True))
+                unconfirmed = [entry for entry, answer in outcomes if _is_unconfirmed(answer)]
+                settled.extend(pair for pair in outcomes if _is_settled(pair[1]))
+                pending = [*_older(batch, outcomes), *unconfirmed]
+                if unconfirmed:
+                    raise StoreUnavailable(f"{len(unconfirmed)} changes are unconfirmed")
+
+        await self._insist("mongodb", StoreError, attempt)
+        return settled
+
+    async def _refresh_threads(self, written: Sequence[tuple[Entry, Written]]) -> None:
+        if not written:
+            return
+        changes = [entry.change for entry, _ in written]
+        answers = [answer for _, answer in written]
+
+        async def attempt() -> None:
+            THREADS_REFRESHED.inc(await refresh_threads(self._mongo, changes, answers))
+
+        await self._insist("mongodb", StoreError, attempt)
+
+    async def _set_aside(self, batch: Batch) -> None:
+        self._fuse.judge(batch.judged())
+        if not batch.refusals:
+            return
+
+        async def attempt() -> None:
+            await self._dead_letters.publish(batch.refusals)
+
+        await self._insist("dead_letters", KafkaError, attempt)
+
+    async def _insist(
+        self, cause: Cause, error: type[Exception], attempt: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Repeat what fails for now, however long that lasts."""
+
+        def note(state: RetryCallState) -> None:
+            fault = state.outcome.exception() if state.outcome else None
+            self._health.fail(cause, str(fault) or type(fault).__name__)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(error),
+            wait=wait_random_exponential(FIRST_PAUSE_SECONDS, self._retry_max_seconds),
+            stop=stop_when_event_set(self._stop),  # type: ignore[arg-type]  # is_set() is all it asks
+            sleep=self._pause,
+            before_sleep=note,
+            reraise=True,
+        )
+        await retrying(attempt)
+        self._health.recover(cause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, or until the process is to stop."""
+        await within(seconds, self._stop.wait())
+
+
+def _is_unconfirmed(answer: Written) -> bool:
+    return answer.outcome is Outcome.UNCONFIRMED
+
+
+def _is_settled(answer: Written) -> bool:
+    return answer.outcome in (Outcome.APPLIED, Outcome.STALE)
+
+
+def _older(batch: Batch, outcomes: Iterable[tuple[Entry, Written]]) -> list[Entry]:
+    """The revisions to which refused ones give way."""
+    older = []
+    for entry, answer in outcomes:
+        if answer.outcome is Outcome.REFUSED:
+            next_one = batch.give_way(entry, _to_rejected(entry.change, answer))
+            if next_one is not None:
+                older.append(next_one)
+    return older
+
+
+def _to_rejected(change: Change, answer: Written) -> Rejected:
+    code: RejectionCode = "too_large" if answer.is_too_large else "invalid_activity"
+    return Rejected(
+        code,
+        f"MongoDB refuses the document: {answer.reason}",
+        organization_id=change.organization_id,
+        event_id=change.event_id,
+    )
+
+
+def _count(batch: Batch, written: Iterable[tuple[Entry, Written]]) -> None:
+    """The metrics of a batch that is durable."""
+    outcomes = Counter((entry.record.topic, answer.outcome.value) for entry, answer in written)
+    outcomes.update((entry.record.topic, Outcome.STALE.value) for entry in batch.overtaken())
+    outcomes.update((record.topic, "ignored") for record in batch.ignored)
+    outcomes.update((refusal.record.topic, "rejected") for refusal in batch.refusals)
+    for (topic, outcome), count in outcomes.items():
+        RECORDS.labels(topic, outcome).inc(count)
+    for refusal in batch.refusals:
+        DEAD_LETTERS.labels(refusal.rejected.code).inc()
+    for entry, _ in written:
+        for type_name, field in entry.change.deviations:
+            DEVIATIONS.labels(type_name, field).inc()
+    BATCH_RECORDS.observe(batch.size)
