@@ -1,0 +1,190 @@
+"""Threads in the store: always what the model makes of the same records (contract 2)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.activities.events import Change
+from service.store.mongo import Mongo
+from service.store.threads import ThreadKey, read_members, refresh_threads
+from service.store.writes import write_changes
+from tests.factories import arrivals, mailboxes, record
+from tests.store.conversations import (
+    ORGANIZATION,
+    deleting,
+    marked,
+    modelled_threads,
+    newest_changes,
+    setting,
+    stored_threads,
+    to_change,
+)
+
+
+async def apply(mongo: Mongo, *events: dict[str, Any]) -> int:
+    return await apply_changes(mongo, [to_change(event) for event in events])
+
+
+async def apply_changes(mongo: Mongo, changes: list[Change]) -> int:
+    written = await write_changes(mongo, changes)
+    return await refresh_threads(mongo, changes, written)
+
+
+async def test_emails_of_one_batch_are_one_thread(mongo: Mongo) -> None:
+    events = [setting(f"acti_{n}", 1, thread_id="acti_t") for n in range(7)]
+
+    refreshed = await apply(mongo, *events)
+
+    assert refreshed == 1
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
+
+
+async def test_a_moved_email_leaves_its_old_thread_right(mongo: Mongo) -> None:
+    events = [
+        setting("acti_1", 1, subject="Quote"),
+        setting("acti_2", 1, subject="Re: Quote"),
+        setting("acti_1", 2, subject="Order"),
+        setting("acti_2", 2, subject="Quote", lead_id="lead_2"),
+    ]
+
+    for event in events:
+        await apply(mongo, event)
+
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
+    assert await marked(mongo) == []
+
+
+@pytest.mark.parametrize(
+    "last", [deleting("acti_1", 3), setting("acti_1", 3, type_name="Note")], ids=["delete", "note"]
+)
+async def test_a_thread_without_members_is_gone(mongo: Mongo, last: dict[str, Any]) -> None:
+    for event in (setting("acti_1", 1), setting("acti_1", 2, subject="Other"), last):
+        await apply(mongo, event)
+
+    assert await stored_threads(mongo) == {}
+    assert await marked(mongo) == []
+
+
+async def test_an_overlay_is_laid_over_the_thread_and_removed_again(mongo: Mongo) -> None:
+    events = [
+        setting("acti_t", 1, type_name="EmailThread", n_emails=99, summary={"status": "pending"}),
+        setting("acti_1", 1, thread_id="acti_t"),
+        setting("acti_t", 2, type_name="EmailThread", importance={"type": "important"}),
+        deleting("acti_t", 3, type_name="EmailThread"),
+    ]
+
+    for count in range(1, len(events) + 1):
+        await apply(mongo, events[count - 1])
+        expected = modelled_threads(map(record, events[:count]))[ORGANIZATION]
+        assert await stored_threads(mongo) == expected
+
+
+async def test_a_thread_may_have_the_id_of_one_of_its_emails(mongo: Mongo) -> None:
+    events = [setting("acti_1", 1, thread_id="acti_1"), setting("acti_2", 1, thread_id="acti_1")]
+
+    await apply(mongo, *events)
+
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
+
+
+async def test_two_organizations_with_one_thread_id_stay_apart(mongo: Mongo) -> None:
+    events = [
+        setting("acti_1", 1, thread_id="acti_t", organization_id="orga_1", subject="ours"),
+        setting("acti_1", 1, thread_id="acti_t", organization_id="orga_2", subject="theirs"),
+    ]
+
+    changes = newest_changes(map(record, events))
+    await apply_changes(mongo, changes)
+    await apply_changes(mongo, [to_change(deleting("acti_1", 2), "orga_2")])
+
+    assert await stored_threads(mongo, "orga_1") == modelled_threads(map(record, events))["orga_1"]
+    assert await stored_threads(mongo, "orga_2") == {}
+
+
+async def test_filters_find_a_thread_by_any_member(mongo: Mongo) -> None:
+    await apply(
+        mongo,
+        setting("acti_1", 1, thread_id="acti_t", user_id="user_1", contact_id="cont_1"),
+        setting("acti_2", 1, thread_id="acti_t", user_id="user_2", contact_id=None),
+    )
+
+    thread = await mongo.activities.find_one({"_type": "EmailThread"})
+
+    assert set(thread["_meta"]["user_ids"]) == {"user_1", "user_2"}
+    assert thread["_meta"]["contact_ids"] == ["cont_1"]
+
+
+async def test_members_are_read_without_what_no_thread_shows(mongo: Mongo) -> None:
+    events = [setting(f"acti_{n}", 1, thread_id="acti_t") for n in range(7)]
+    await apply(mongo, *events)
+
+    thread = ThreadKey(ORGANIZATION, "acti_t")
+    members = (await read_members(mongo, [thread]))[thread]
+
+    assert not any(key.startswith(("body_html", "body_text")) for one in members for key in one)
+    assert sum("body_preview" in one for one in members) == 5
+
+
+async def test_a_thread_too_large_for_a_document_loses_what_can_be_spared(mongo: Mongo) -> None:
+    name = "N" * 900_000
+    events = [
+        setting(
+            f"acti_{n:02d}",
+            1,
+            thread_id="acti_t",
+            envelope={"from": [{"email": f"{n}@x.test", "name": name}]},
+        )
+        for n in range(20)
+    ]
+
+    await apply(mongo, *events)
+
+    thread = (await stored_threads(mongo))["acti_t"]
+    assert thread["n_emails"] == 20
+    assert thread["participants"] == []
+    assert len(thread["latest_emails"]) == 5
+
+
+async def test_without_emails_nothing_of_threads_is_asked(mongo: Mongo) -> None:
+    notes = [to_change(setting(f"acti_{n}", 1, type_name="Note")) for n in range(3)]
+    later = [to_change(setting(f"acti_{n}", 2, type_name="Note")) for n in range(3)]
+
+    for changes in (notes, later):
+        written = await write_changes(mongo, changes)
+        assert [answer.leaves_nothing for answer in written] == [True] * 3
+        assert await refresh_threads(mongo, changes, written) == 0
+
+
+async def test_more_threads_than_one_round_takes_are_all_refreshed(mongo: Mongo) -> None:
+    events = [setting(f"acti_{n}", 1, thread_id=f"acti_t{n}") for n in range(230)]
+
+    assert await apply(mongo, *events) == 230
+
+    assert len(await stored_threads(mongo)) == 230
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
+    mongo: Mongo, data: st.DataObject
+) -> None:
+    log = data.draw(mailboxes())
+    arriving = data.draw(arrivals(log))
+    writers = data.draw(st.integers(1, 3))
+    batch_size = data.draw(st.integers(1, 8))
+    await mongo.activities.delete_many({})
+
+    async def write(records: list[bytes | None]) -> None:
+        for start in range(0, len(records), batch_size):
+            await apply_changes(mongo, newest_changes(records[start : start + batch_size]))
+
+    await asyncio.gather(*(write(arriving[number::writers]) for number in range(writers)))
+
+    for organization, threads in modelled_threads(log).items():
+        assert await stored_threads(mongo, organization) == threads
+        assert await marked(mongo, organization) == []
