@@ -1,13 +1,14 @@
 """The servers and databases that tests stand on: real ones, started when a test first asks."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
+from pymongo import monitoring
 
 from deploy.local.folders import run_folder
 from deploy.local.kafka import KafkaServer, create_dead_letter_topic, create_topics, delete_topics
@@ -18,13 +19,26 @@ from deploy.local.stack import choose_kafka, choose_mongo, running
 from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
+from tests.commands import CommandWatch
 
 # On a CI machine hypothesis would choose the same examples every time; here it looks for new ones
 # and prints what repeats a failure.
 hypothesis_settings.register_profile("project", deadline=None, derandomize=False, print_blob=True)
 hypothesis_settings.load_profile("project")
 
+# Before any client is made: the driver asks its listeners once for each.
+_WATCH = CommandWatch()
+monitoring.register(_WATCH)
+
 Driver = Literal["pymongo", "motor"]
+
+
+@pytest.fixture(autouse=True)
+def commands() -> Iterator[CommandWatch]:
+    """What the store asks of MongoDB during this test, which is held to I1 and I2 at its end."""
+    _WATCH.clear()
+    yield _WATCH
+    assert not _WATCH.violations
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 STACK_FOLDER = Path(__file__).parents[2] / ".stack"
@@ -53,10 +53,7 @@ def run_folder() -> Iterator[Path]:
 
 def _sweep(runs: Path) -> None:
     for folder in runs.iterdir():
-        if folder.stat().st_mtime > time.time() - LEFTOVER_SECONDS:
-            continue
-        try:
-            with locked(folder, wait=False):
-                shutil.rmtree(folder)
-        except BlockingIOError:
-            continue
+        with suppress(FileNotFoundError, BlockingIOError):
+            if folder.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
+                with locked(folder, wait=False):
+                    shutil.rmtree(folder)

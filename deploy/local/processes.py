@@ -16,6 +16,7 @@ from service.errors import StartError
 
 START_MAX_SECONDS = 60.0
 STOP_MAX_SECONDS = 20.0
+ANSWER_MAX_SECONDS = 2.0
 POLL_SECONDS = 0.02
 
 # Runs a command that the kernel kills when this process is gone, however it went. (A preexec_fn
@@ -143,10 +144,17 @@ class Server:
         raise NotImplementedError
 
     async def _wait_until_ready(self) -> None:
-        while not (_is_open(self.port) and await self._is_ready()):
+        while not await self._answers():
             if not self.is_running:
                 raise StartError(self._complaint("ended at once"))
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_MAX_SECONDS):
+                return _is_open(self.port) and await self._is_ready()
+        except TimeoutError:
+            return False
 
     def _run(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         """Run a command in a session of its own, out of reach of the terminal's Ctrl-C."""

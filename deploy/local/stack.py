@@ -57,7 +57,7 @@ def choose_kafka(folder: Path) -> Kafka:
 
 
 @asynccontextmanager
-async def running(*choices: Mongo | Kafka) -> AsyncIterator[None]:
+async def running(*choices: Server | ExternalMongo | ExternalKafka) -> AsyncIterator[None]:
     """Start what is ours, side by side; at the end kill it, for its data is of no further use.
 
     Raises `StartError` where one does not start.
