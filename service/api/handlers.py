@@ -16,7 +16,7 @@ from service.settings import HttpSettings
 from service.store.keys import ApiKey
 from service.store.mongo import Mongo
 from service.store.reads import find_page, get_activity
-from service.store.rendering import render_activity, render_page
+from service.store.rendering import render_page
 
 BASE_PATH = "/api/v1"
 OPENAPI_PATH = f"{BASE_PATH}/openapi.json"
@@ -101,8 +101,13 @@ class Handlers:
             tz_offset=call.tz_offset,
             cursors=self._cursors,
         )
-        page = await find_page(self._mongo, query, max_seconds=self._settings.query_max_seconds)
-        body = render_page(page, max_bytes=self._settings.max_page_bytes)
+        page = await find_page(
+            self._mongo,
+            query,
+            max_seconds=self._settings.query_max_seconds,
+            max_page_bytes=self._settings.max_page_bytes,
+        )
+        body = render_page(page)
         if page.next is None:
             return Answer(body)
         following = to_query_string(call.query, self._cursors.encode(query, page.next))
@@ -118,10 +123,11 @@ class Handlers:
                 type_name=own_type.name if own_type else None,
                 fields=parse_fields(call.parameters),
                 max_seconds=self._settings.query_max_seconds,
+                max_page_bytes=self._settings.max_page_bytes,
             )
         if activity is None:
             raise NotFound("There is no such activity.")
-        return Answer(render_activity(activity))
+        return Answer(activity)
 
     async def get_me(self, call: Call) -> Answer:
         """The caller is its key: clients read `organizations[0]` before anything else."""

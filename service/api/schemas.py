@@ -4,13 +4,16 @@ The store keeps what producers send: only the hard fields of contract 1.3 are su
 type. The schemas say so: every other known field may also be a `Deviation`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
 from service.activities.base import HARD, Activity, datetime_fields, marked_fields
 from service.activities.emails import EmailPreview
 from service.activities.types import TYPES
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -37,9 +40,9 @@ STRIPPED_EMAIL: _Schema = {
 def activity_schemas() -> dict[str, _Schema]:
     """Every model and what it is made of, by name."""
     activities: list[type[Activity]] = [Activity, *(row.model for row in TYPES)]
+    models: list[type[BaseModel]] = [EmailPreview, *activities]
     _, generated = models_json_schema(
-        [(model, "serialization") for model in (EmailPreview, *activities)],
-        ref_template=REFERENCE,
+        [(model, "serialization") for model in models], ref_template=REFERENCE
     )
     sure = {model.__name__: _sure_fields(model) for model in activities}
     schemas = {

@@ -1,7 +1,7 @@
 """Keys: made, believed for a while, revoked (contract 3.5)."""
 
 from base64 import b64encode
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 
@@ -55,19 +55,19 @@ async def test_revoking_an_unknown_key_says_so(mongo: Mongo) -> None:
     assert not await revoke_key(mongo, "key_000000000000000000000000")
 
 
-@pytest.mark.parametrize("change", ["secret", "id", "cut", "longer", "operator"])
-async def test_a_text_near_a_key_is_no_key(mongo: Mongo, change: str) -> None:
+async def test_a_text_near_a_key_is_no_key(mongo: Mongo) -> None:
     key = await create_key(mongo, "orga_1", "")
     key_id, _, secret = key.partition(".")
-    near = {
-        "secret": f"{key_id}.{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}",
-        "id": f"key_{'0' * 24}.{secret}",
-        "cut": key[:-1],
-        "longer": f"{key}\n",
-        "operator": '{"$gt": ""}',
-    }[change]
+    near = [
+        f"{key_id}.{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}",
+        f"key_{'0' * 24}.{secret}",
+        key[:-1],
+        f"{key}\n",
+        key_id,
+        '{"$gt": ""}',
+    ]
 
-    assert await get_key(mongo, near) is None
+    assert [text for text in near if await get_key(mongo, text)] == []
 
 
 async def test_basic_and_bearer_are_both_taken(api: Api) -> None:
@@ -93,16 +93,15 @@ WRONG_HEADERS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_HEADERS)
-@pytest.mark.parametrize("path", ["/activity/", "/nowhere/", "/activity/acti_1/"])
-async def test_a_wrong_key_is_401_before_anything_else(api: Api, name: str, path: str) -> None:
-    for method in ("GET", "DELETE"):
-        headers = {"Authorization": WRONG_HEADERS[name]}
-        reply = await api.ask(path, method=method, headers=headers)
+async def test_a_wrong_key_is_401_before_anything_else(api: Api) -> None:
+    for name, header in WRONG_HEADERS.items():
+        for path in ("/activity/", "/nowhere/", "/activity/acti_1/"):
+            for method in ("GET", "DELETE"):
+                reply = await api.ask(path, method=method, headers={"Authorization": header})
 
-        assert reply.status == 401
-        assert reply.headers["WWW-Authenticate"].startswith("Basic ")
-        assert set(reply.content) == {"error", "errors", "field-errors"}
+                assert reply.status == 401, (name, path, method)
+                assert reply.headers["WWW-Authenticate"].startswith("Basic ")
+                assert set(reply.content) == {"error", "errors", "field-errors"}
 
 
 async def test_a_revoked_key_stops_within_its_cache_time(mongo: Mongo) -> None:
@@ -127,8 +126,7 @@ class Store:
         self.asked.append(text)
         if self.is_away:
             raise StoreUnavailable("away")
-        fields: dict[str, Any] = {"id": text, "organization_id": "orga_1", "name": ""}
-        return ApiKey(**fields, created_at=None) if text in self.known else None
+        return ApiKey(text, "orga_1", "", datetime.now(UTC)) if text in self.known else None
 
 
 class Clock:

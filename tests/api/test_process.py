@@ -1,0 +1,331 @@
+"""`activity-service` as a real process: its start, its end, its commands (contract 4)."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from deploy.local.mongodb import MongoServer
+from deploy.local.stack import Mongo as MongoChoice
+from service.settings import MongoSettings
+from service.store.mongo import Mongo, connect
+
+DEADLINE_SECONDS = 20.0
+SECRET = "not to be seen in any log"
+
+
+def environment(mongo_url: str, database: str, **more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ACTIVITY_")}
+    return {
+        **clean,
+        "ACTIVITY_MONGO_URL": mongo_url,
+        "ACTIVITY_MONGO_DATABASE": database,
+        "ACTIVITY_CURSOR_SECRET": SECRET,
+        "ACTIVITY_HTTP_HOST": "127.0.0.1",
+        "ACTIVITY_HTTP_PORT": "0",
+        "ACTIVITY_OPERATIONS_PORT": "0",
+        **more,
+    }
+
+
+@dataclass
+class Service:
+    """A running `serve`: its process, and what it said when it started."""
+
+    process: asyncio.subprocess.Process
+    started: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.started['http_port']}/api/v1"
+
+    @property
+    def operations_url(self) -> str:
+        return f"http://127.0.0.1:{self.started['operations_port']}"
+
+    async def end(self) -> tuple[int, list[dict[str, Any]]]:
+        """Wait for its end: exit status and the rest of its log."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert self.process.stderr is not None
+            log = (await self.process.stderr.read()).splitlines()
+            return await self.process.wait(), [json.loads(line) for line in log]
+
+
+@asynccontextmanager
+async def serving(variables: Mapping[str, str]) -> AsyncIterator[Service]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "serve"), env=variables, stderr=subprocess.PIPE
+    )
+    try:
+        yield Service(process, await read_start(process))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def read_start(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stderr is not None
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async for line in process.stderr:
+            said: dict[str, Any] = json.loads(line)
+            if said["message"] == "started":
+                return said
+    raise AssertionError("the service ended before it started")
+
+
+async def run(*arguments: str, variables: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of one command."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", *arguments),
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def get(url: str, key: str = "") -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+async def wait_for_status(url: str, status: int, key: str = "") -> str:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            found, text = await get(url, key)
+            if found == status:
+                return text
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def variables(mongo_server: MongoChoice, database_name: str) -> dict[str, str]:
+    return environment(mongo_server.url, database_name)
+
+
+@pytest.fixture
+async def empty_database(mongo_settings: MongoSettings) -> AsyncIterator[Mongo]:
+    """A database of the test's own without any index; dropped afterwards."""
+    async with connect(mongo_settings) as mongo:
+        yield mongo
+        await mongo.client.drop_database(mongo_settings.database)
+
+
+@pytest.mark.usefixtures("mongo")
+async def test_serving_from_start_to_sigterm(variables: dict[str, str]) -> None:
+    status, output, errors = await run(
+        "keys", "create", "--organization", "orga_1", variables=variables
+    )
+    key = output.removesuffix("\n")
+    assert (status, errors) == (0, "")
+    assert "\n" not in key
+
+    async with serving(variables) as service:
+        assert service.started["mongo"] == variables["ACTIVITY_MONGO_URL"][10:].partition("/")[0]
+        assert service.started["limits"]["max_requests_in_flight"] == 16
+        assert service.started["versions"]["activity-service"]
+        assert await get(f"{service.operations_url}/healthz") == (200, "ok")
+        assert await get(f"{service.operations_url}/readyz") == (200, "ok")
+        assert (await get(f"{service.url}/me/", key))[0] == 200
+        assert (await get(f"{service.url}/activity/", key))[0] == 200
+        assert (await get(f"{service.url}/activity/"))[0] == 401
+        _, metrics = await get(f"{service.operations_url}/metrics")
+        assert (
+            'activity_http_requests_total{method="GET",route="/api/v1/me/",status="200"} 1.0'
+            in metrics
+        )
+
+        service.process.send_signal(signal.SIGTERM)
+        status, log = await service.end()
+
+    assert status == 0
+    assert log[-1]["message"] == "stopped"
+    assert log[-1]["requests"] == {"200": 2, "401": 1}
+    assert SECRET not in json.dumps([service.started, *log])
+
+
+@pytest.mark.usefixtures("empty_database")
+async def test_without_indexes_it_waits_unready(variables: dict[str, str]) -> None:
+    _, key, _ = await run("keys", "create", "--organization", "orga_1", variables=variables)
+    async with serving(variables) as service:
+        assert "index lead_activity_at is missing" in await wait_for_status(
+            f"{service.operations_url}/readyz", 503
+        )
+        status, text = await get(f"{service.url}/activity/", key.strip())
+        assert status == 503
+        assert json.loads(text)["error"]["rate_reset"] >= 1
+
+        status, output, _ = await run("indexes", variables=variables)
+        assert (status, output) == (0, "The indexes are in place.\n")
+
+        await wait_for_status(f"{service.url}/activity/", 200, key.strip())
+        await wait_for_status(f"{service.operations_url}/readyz", 200)
+
+
+@pytest.mark.usefixtures("mongo")
+async def test_keys_are_made_listed_and_revoked(variables: dict[str, str]) -> None:
+    create = ("keys", "create", "--organization", "orga_1", "--name", "monthly report")
+    _, key, _ = await run(*create, variables=variables)
+    key_id, _, secret = key.strip().partition(".")
+
+    _, listed, _ = await run("keys", "list", variables=variables)
+    assert listed.startswith(f"{key_id}  orga_1  ")
+    assert listed.endswith("  in force  monthly report\n")
+    assert secret not in listed
+
+    assert (await run("keys", "revoke", key_id, variables=variables))[0] == 0
+    _, listed, _ = await run("keys", "list", variables=variables)
+    assert "  revoked " in listed
+
+    status, _, errors = await run("keys", "revoke", "key_none", variables=variables)
+    assert (status, errors) == (1, "Error: there is no key key_none\n")
+
+
+async def test_an_organization_must_be_an_id(variables: dict[str, str]) -> None:
+    status, output, errors = await run(
+        "keys", "create", "--organization", "a b", variables=variables
+    )
+
+    assert (status, output) == (2, "")
+    assert "an id is 1 to 128 of" in errors
+
+
+async def test_the_document_is_printed_without_any_server() -> None:
+    status, output, _ = await run("openapi", variables={"PATH": os.environ["PATH"]})
+
+    assert status == 0
+    assert json.loads(output)["openapi"].startswith("3.1")
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ACTIVITY_CURSOR_SECRET", "", "ACTIVITY_CURSOR_SECRET"),
+        ("ACTIVITY_CURSOR_SECRET", "short", "ACTIVITY_CURSOR_SECRET"),
+        ("ACTIVITY_HTTP_PORT", "http", "ACTIVITY_HTTP_PORT"),
+        ("ACTIVITY_RATE_LIMIT", "often", "ACTIVITY_RATE_LIMIT"),
+        ("ACTIVITY_RATE_LIMIT", "1/second;9/minute", "ACTIVITY_RATE_LIMIT"),
+        ("ACTIVITY_HTTP_HOST", "192.0.2.1", "ACTIVITY_HTTP_HOST"),
+        ("ACTIVITY_MONGO_URL", "http://localhost", "ACTIVITY_MONGO_URL"),
+        ("ACTIVITY_MONGO_URL", "unreachable", "MongoDB cannot be reached"),
+        ("ACTIVITY_HTTP_PORT", "taken", "cannot listen on"),
+        ("ACTIVITY_OPERATIONS_PORT", "taken", "ACTIVITY_OPERATIONS_PORT: cannot listen on port"),
+    ],
+)
+@pytest.mark.usefixtures("mongo")
+async def test_what_keeps_it_from_starting_is_one_line(
+    variables: dict[str, str], name: str, value: str, said: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        unreachable = f"mongodb://user:{SECRET.replace(' ', '')}@127.0.0.1:{closed_port()}/"
+        values = {"taken": str(port), "unreachable": unreachable}
+        changed = {name: values.get(value, value), "ACTIVITY_MONGO_TIMEOUT_SECONDS": "0.3"}
+
+        status, output, errors = await run("serve", variables=variables | changed)
+
+    lines = [line for line in errors.splitlines() if not line.startswith('{"time"')]
+    assert (status, output) == (1, "")
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert SECRET not in errors
+    assert SECRET.replace(" ", "") not in errors
+
+
+async def test_sigterm_lets_a_request_finish(
+    breakable_mongo_server: MongoServer, database_name: str
+) -> None:
+    variables = environment(breakable_mongo_server.url, database_name)
+    await run("indexes", variables=variables)
+    _, key, _ = await run("keys", "create", "--organization", "orga_1", variables=variables)
+    async with serving(variables) as service:
+        await get(f"{service.url}/me/", key.strip())
+        breakable_mongo_server.pause()
+        asked = asyncio.create_task(get(f"{service.url}/activity/", key.strip()))
+        await wait_for_metric(service, "activity_http_requests_in_flight 1.0")
+
+        service.process.send_signal(signal.SIGTERM)
+
+        assert await wait_for_status(f"{service.operations_url}/readyz", 503) == "shutting down"
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await get(f"{service.url}/me/", key.strip())
+        assert not asked.done()
+        breakable_mongo_server.resume()
+        assert (await asked)[0] == 200
+        status, log = await service.end()
+    assert status == 0
+    assert log[-1]["message"] == "stopped"
+
+
+async def test_a_second_signal_ends_it_at_once(
+    breakable_mongo_server: MongoServer, database_name: str
+) -> None:
+    variables = environment(breakable_mongo_server.url, database_name)
+    await run("indexes", variables=variables)
+    _, key, _ = await run("keys", "create", "--organization", "orga_1", variables=variables)
+    async with serving(variables) as service:
+        await get(f"{service.url}/me/", key.strip())
+        breakable_mongo_server.pause()
+        asked = asyncio.create_task(get(f"{service.url}/activity/", key.strip()))
+        await wait_for_metric(service, "activity_http_requests_in_flight 1.0")
+        service.process.send_signal(signal.SIGTERM)
+        await wait_for_status(f"{service.operations_url}/readyz", 503)
+
+        service.process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.wait_for(service.process.wait(), DEADLINE_SECONDS) == -signal.SIGTERM
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked
+
+
+async def test_what_does_not_finish_in_time_is_cancelled(
+    breakable_mongo_server: MongoServer, database_name: str
+) -> None:
+    variables = environment(
+        breakable_mongo_server.url, database_name, ACTIVITY_SHUTDOWN_SECONDS="0.2"
+    )
+    await run("indexes", variables=variables)
+    _, key, _ = await run("keys", "create", "--organization", "orga_1", variables=variables)
+    async with serving(variables) as service:
+        await get(f"{service.url}/me/", key.strip())
+        breakable_mongo_server.pause()
+        asked = asyncio.create_task(get(f"{service.url}/activity/", key.strip()))
+        await wait_for_metric(service, "activity_http_requests_in_flight 1.0")
+
+        service.process.send_signal(signal.SIGTERM)
+
+        assert (await service.end())[0] == 0
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked
+
+
+async def wait_for_metric(service: Service, line: str) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            if line in (await get(f"{service.operations_url}/metrics"))[1]:
+                return
+            await asyncio.sleep(0.02)
