@@ -1,14 +1,18 @@
 """The command line of the consumers (contract 4)."""
 
 import logging
-from typing import Any
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, get_args
 
 import click
 import uvloop
+from aiokafka.errors import KafkaError
 
-from consumers.cluster import ClientComplaints
+from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.process import consume
-from service.errors import Halted, StartError
+from consumers.replay import Selection, describe, find_dead_letters, plan_replay, replay
+from service.errors import Halted, RejectionCode, StartError
 from service.observability import configure_logging
 from service.settings import (
     IngestSettings,
@@ -17,6 +21,8 @@ from service.settings import (
     MongoSettings,
     read_section,
 )
+
+Result = TypeVar("Result")
 
 COMPLAINT_INTERVAL_SECONDS = 30.0
 
@@ -43,6 +49,65 @@ def run() -> None:
     ingest = read_section(IngestSettings)
     _configure_logging()
     uvloop.run(consume(kafka, mongo, ingest))
+
+
+@main.group(help="Records that could not be applied.")
+def dead_letters() -> None:
+    pass
+
+
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
+    code = click.option("--code", type=click.Choice(get_args(RejectionCode)), help="Only these.")
+    organization = click.option("--organization", help="Only of this organization.")
+    return code(organization(command))
+
+
+@dead_letters.command(name="list", help="One line each: when, why, where from, whose.")
+@_selecting
+def list_command(code: str | None, organization: str | None) -> None:
+    kafka = read_section(KafkaSettings)
+    count = _with_kafka(kafka, _print_all(kafka, Selection(code, organization)))
+    click.echo(f"{count} dead letters", err=True)
+
+
+@dead_letters.command(name="replay", help="Publish each distinct record once to its own topic.")
+@_selecting
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def replay_command(code: str | None, organization: str | None, dry_run: bool) -> None:
+    kafka = read_section(KafkaSettings)
+    selection = Selection(code, organization)
+    plan = _with_kafka(kafka, plan_replay(kafka, selection))
+    count = len(plan.attempts)
+    if plan.lost:
+        click.echo(f"{plan.lost} dead letters name no existing topic: passed over", err=True)
+    if dry_run:
+        click.echo(f"{count} distinct records would be published")
+        return
+    with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
+        _with_kafka(kafka, replay(kafka, selection, plan, bar.update))
+    click.echo(f"{count} distinct records published")
+
+
+async def _print_all(kafka: KafkaSettings, selection: Selection) -> int:
+    count = 0
+    async for record in find_dead_letters(kafka, selection):
+        click.echo(describe(record))
+        count += 1
+    return count
+
+
+def _with_kafka(kafka: KafkaSettings, work: Coroutine[Any, Any, Result]) -> Result:
+    _configure_logging()
+
+    async def checked() -> Result:
+        with quiet_client():
+            await require_kafka(kafka)
+            return await work
+
+    try:
+        return uvloop.run(checked())
+    except KafkaError as error:
+        raise click.ClickException(f"Kafka: {error or type(error).__name__}") from error
 
 
 def _configure_logging() -> None:

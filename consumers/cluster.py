@@ -47,7 +47,7 @@ def to_client_options(settings: KafkaSettings) -> dict[str, Any]:
 async def check_cluster(settings: KafkaSettings) -> None:
     """Raises `StartError` where Kafka cannot be reached, a topic is missing, or the dead-letter
     topic could not take every record of the others (contract 1.6)."""
-    await _connect_once(settings)
+    await require_kafka(settings)
     admin = AIOKafkaAdminClient(
         **to_client_options(settings), request_timeout_ms=START_TIMEOUT_SECONDS * 1000
     )
@@ -123,8 +123,9 @@ def _unusable(variables: str, path: Path | None, error: Exception) -> str:
     return f"ACTIVITY_KAFKA_{variables}: cannot use {path}: {error}"
 
 
-async def _connect_once(settings: KafkaSettings) -> None:
-    """aiokafka's clients keep to themselves why they cannot connect; one connection tells."""
+async def require_kafka(settings: KafkaSettings) -> None:
+    """Raises `StartError` where no broker answers, with the reason that aiokafka's clients keep to
+    themselves."""
     options = to_client_options(settings)
     cause: Exception = StartError("no host is named")
     for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):

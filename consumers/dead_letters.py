@@ -1,8 +1,8 @@
 """Records that can never be applied, set aside with their reason (contract 1.6)."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +15,13 @@ from consumers.records import ATTEMPT_HEADER
 from service.errors import Rejected
 from service.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
-
 Headers = list[tuple[str, bytes]]
 
 TOPIC_HEADER = "__connect.errors.topic"
+PARTITION_HEADER = "__connect.errors.partition"
+OFFSET_HEADER = "__connect.errors.offset"
+STAGE_HEADER = "__connect.errors.stage"
+CLASS_HEADER = "__connect.errors.exception.class.name"
 MESSAGE_HEADER = "__connect.errors.exception.message"
 CODE_HEADER = "activity.error.code"
 ORGANIZATION_HEADER = "activity.organization_id"
@@ -27,10 +29,10 @@ EVENT_HEADER = "activity.event_id"
 ADDED_HEADERS = frozenset(
     {
         TOPIC_HEADER,
-        "__connect.errors.partition",
-        "__connect.errors.offset",
-        "__connect.errors.stage",
-        "__connect.errors.exception.class.name",
+        PARTITION_HEADER,
+        OFFSET_HEADER,
+        STAGE_HEADER,
+        CLASS_HEADER,
         MESSAGE_HEADER,
         CODE_HEADER,
         ORGANIZATION_HEADER,
@@ -42,6 +44,15 @@ MAX_ATTEMPT = 1000
 # A limit of the client alone, over what any broker takes: the broker's own limit is what counts.
 _MAX_REQUEST_BYTES = 1 << 30
 _REQUEST_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record's key and value on their way to `topic`, under these headers."""
+
+    topic: str
+    record: ConsumerRecord
+    headers: Headers
 
 
 class DeadLetterProducer:
@@ -66,23 +77,20 @@ class DeadLetterProducer:
     ) -> None:
         await self._discard()
 
-    async def publish(self, refusals: Sequence[Refusal]) -> None:
-        """Set records aside. Raises `KafkaError` where one was not acknowledged in time: repeat
-        them all, for a dead letter may well be there twice."""
-        topic = self._settings.dead_letter_topic
-        await self._send([(topic, each.record, to_headers(each)) for each in refusals])
-
-    async def republish(self, record: ConsumerRecord, headers: Headers, topic: str) -> None:
-        """Publish one record again. Raises `KafkaError`."""
-        await self._send([(topic, record, headers)])
-
-    async def _send(self, letters: Sequence[tuple[str, ConsumerRecord, Headers]]) -> None:
+    async def send(self, letters: Sequence[Letter]) -> None:
+        """Raises `KafkaError` where one was not acknowledged in time: repeat them all, for a dead
+        letter may well be there twice."""
         async with self._lock:
             try:
                 producer = await self._get()
                 acknowledgements = [
-                    await producer.send(topic, key=record.key, value=record.value, headers=headers)
-                    for topic, record, headers in letters
+                    await producer.send(
+                        letter.topic,
+                        key=letter.record.key,
+                        value=letter.record.value,
+                        headers=letter.headers,
+                    )
+                    for letter in letters
                 ]
                 await asyncio.gather(*acknowledgements)
             except KafkaError:
@@ -101,15 +109,20 @@ class DeadLetterProducer:
             await producer.stop()
 
 
+def to_letter(refusal: Refusal, topic: str) -> Letter:
+    """The dead letter of a refused record."""
+    return Letter(topic, refusal.record, to_headers(refusal))
+
+
 def to_headers(refusal: Refusal) -> Headers:
     """The record's own headers, and ours that say why; a name of ours that it carries is replaced."""
     record, rejected = refusal.record, refusal.rejected
     ours = {
         TOPIC_HEADER: record.topic,
-        "__connect.errors.partition": str(record.partition),
-        "__connect.errors.offset": str(record.offset),
-        "__connect.errors.stage": "VALUE_CONVERTER",
-        "__connect.errors.exception.class.name": f"{Rejected.__module__}.{Rejected.__qualname__}",
+        PARTITION_HEADER: str(record.partition),
+        OFFSET_HEADER: str(record.offset),
+        STAGE_HEADER: "VALUE_CONVERTER",
+        CLASS_HEADER: f"{Rejected.__module__}.{Rejected.__qualname__}",
         MESSAGE_HEADER: rejected.message,
         CODE_HEADER: rejected.code,
         ORGANIZATION_HEADER: rejected.organization_id,

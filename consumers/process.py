@@ -55,6 +55,7 @@ async def work(
         writer = Writer(
             mongo,
             dead_letters,
+            kafka.dead_letter_topic,
             Fuse(ingest.dead_letter_max_ratio),
             health,
             retry_max_seconds=ingest.retry_max_seconds,

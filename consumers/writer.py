@@ -16,7 +16,7 @@ from tenacity import (
 )
 
 from consumers.batch import Batch, Entry
-from consumers.dead_letters import DeadLetterProducer
+from consumers.dead_letters import DeadLetterProducer, to_letter
 from consumers.deadlines import within
 from consumers.fuse import Fuse
 from consumers.health import Cause, Health
@@ -48,6 +48,7 @@ class Writer:
         self,
         mongo: Mongo,
         dead_letters: DeadLetterProducer,
+        dead_letter_topic: str,
         fuse: Fuse,
         health: Health,
         *,
@@ -56,6 +57,7 @@ class Writer:
     ) -> None:
         self._mongo = mongo
         self._dead_letters = dead_letters
+        self._dead_letter_topic = dead_letter_topic
         self._fuse = fuse
         self._health = health
         self._retry_max_seconds = retry_max_seconds
@@ -108,9 +110,10 @@ class Writer:
         self._fuse.judge(batch.judged())
         if not batch.refusals:
             return
+        letters = [to_letter(refusal, self._dead_letter_topic) for refusal in batch.refusals]
 
         async def attempt() -> None:
-            await self._dead_letters.publish(batch.refusals)
+            await self._dead_letters.send(letters)
 
         await self._insist("dead_letters", KafkaError, attempt)
 

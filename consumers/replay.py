@@ -1,0 +1,162 @@
+"""Dead letters read again: to be looked at, or published once more (contract 1.6)."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from consumers.cluster import to_client_options
+from consumers.dead_letters import (
+    CODE_HEADER,
+    EVENT_HEADER,
+    MESSAGE_HEADER,
+    OFFSET_HEADER,
+    ORGANIZATION_HEADER,
+    PARTITION_HEADER,
+    TOPIC_HEADER,
+    DeadLetterProducer,
+    Letter,
+    to_attempt,
+    to_original_headers,
+    to_text,
+)
+from consumers.records import ATTEMPT_HEADER
+from service.errors import StartError
+from service.settings import KafkaSettings
+
+PUBLISH_TOGETHER = 200
+_POLL_MILLISECONDS = 500
+
+Digest = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters are meant; None means any."""
+
+    code: str | None = None
+    organization_id: str | None = None
+
+    def holds(self, record: ConsumerRecord) -> bool:
+        wanted = {CODE_HEADER: self.code, ORGANIZATION_HEADER: self.organization_id}
+        return all(
+            text is None or to_text(record, header) == text for header, text in wanted.items()
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """Each distinct record (topic, key, value), with the highest attempt that a dead letter of it
+    has seen. `lost` counts those that do not say which existing topic they are from."""
+
+    attempts: dict[Digest, int]
+    lost: int = 0
+
+
+async def find_dead_letters(
+    kafka: KafkaSettings, selection: Selection
+) -> AsyncIterator[ConsumerRecord]:
+    """From the beginning of the dead-letter topic to where it ended at the start."""
+    async with _reader(kafka) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        await consumer.seek_to_beginning()
+        while await _is_before(consumer, ends):
+            fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            for partition, records in fetched.items():
+                for record in records:
+                    if record.offset < ends[partition] and selection.holds(record):
+                        yield record
+
+
+async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
+    """What a replay would publish."""
+    async with _reader(kafka) as consumer:
+        known = await consumer.topics() - {kafka.dead_letter_topic}
+    plan = Plan({})
+    async for record in find_dead_letters(kafka, selection):
+        if to_text(record, TOPIC_HEADER) not in known:
+            plan.lost += 1
+            continue
+        digest = to_digest(record)
+        plan.attempts[digest] = max(plan.attempts.get(digest, 1), to_attempt(record))
+    return plan
+
+
+async def replay(
+    kafka: KafkaSettings, selection: Selection, plan: Plan, on_progress: Callable[[int], None]
+) -> None:
+    """Publish every record of the plan once to its own topic, as it first came but for its
+    attempt. Safe to stop and to repeat. Raises `KafkaError`."""
+    due = dict(plan.attempts)
+    letters: list[Letter] = []
+    async with DeadLetterProducer(kafka) as producer:
+        async for record in find_dead_letters(kafka, selection):
+            attempt = due.pop(to_digest(record), None)
+            if attempt is not None:
+                letters.append(_to_letter(record, attempt))
+            if len(letters) >= PUBLISH_TOGETHER:
+                await producer.send(letters)
+                on_progress(len(letters))
+                letters = []
+        await producer.send(letters)
+        on_progress(len(letters))
+
+
+def to_digest(record: ConsumerRecord) -> Digest:
+    """What makes a record distinct: topic, key and value."""
+    digest = hashlib.sha256()
+    for part in ((to_text(record, TOPIC_HEADER) or "").encode(), record.key, record.value):
+        digest.update(b"-" if part is None else b"%d:" % len(part))
+        digest.update(part or b"")
+    return digest.digest()
+
+
+def describe(record: ConsumerRecord) -> str:
+    """One line: when, why, whose, where from, how often. Nothing of the record's content."""
+    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    where = f"{to_text(record, TOPIC_HEADER)}[{to_text(record, PARTITION_HEADER)}]"
+    return "  ".join(
+        (
+            f"{at:%Y-%m-%dT%H:%M:%SZ}",
+            f"{to_text(record, CODE_HEADER) or '-':21}",
+            f"{where}@{to_text(record, OFFSET_HEADER)}",
+            to_text(record, ORGANIZATION_HEADER) or "-",
+            to_text(record, EVENT_HEADER) or "-",
+            f"attempt {to_attempt(record)}",
+            to_text(record, MESSAGE_HEADER) or "-",
+        )
+    )
+
+
+def _to_letter(record: ConsumerRecord, attempt: int) -> Letter:
+    headers = [*to_original_headers(record), (ATTEMPT_HEADER, str(attempt).encode())]
+    return Letter(to_text(record, TOPIC_HEADER) or "", record, headers)
+
+
+@asynccontextmanager
+async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of the whole dead-letter topic, outside any group. Raises `StartError`."""
+    topic = kafka.dead_letter_topic
+    consumer = AIOKafkaConsumer(
+        **to_client_options(kafka),
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    try:
+        await consumer.start()
+        if topic not in await consumer.topics():
+            raise StartError(f"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic {topic}")
+        numbers = consumer.partitions_for_topic(topic) or ()
+        consumer.assign([TopicPartition(topic, number) for number in numbers])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _is_before(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    positions = [(await consumer.position(partition), end) for partition, end in ends.items()]
+    return any(position < end for position, end in positions)
