@@ -30,11 +30,12 @@ from service.store.indexes import (
     PRIMARY,
     THREAD_MEMBERS,
 )
+from service.store.threads import THREAD_SUFFIX
+from service.store.writes import to_key
 
 EMAIL = "Email"
 THREAD = "EmailThread"
 CUSTOM_ACTIVITY = "CustomActivity"
-THREAD_SUFFIX = "!thread"
 EMAIL_BODIES = frozenset({"body_text", "body_html", "body_text_quoted", "body_html_quoted"})
 
 _VALUE_INDEXES: Mapping[str, str] = MappingProxyType(
@@ -110,11 +111,6 @@ def to_match(query: Query) -> Clause:
     if residual := list(_to_residual(query)):
         match["$and"] = residual
     return match
-
-
-def to_key(organization_id: str, stored_id: str) -> str:
-    """The `_id` (design 3)."""
-    return f"{organization_id}!{stored_id}"
 
 
 def to_keys(organization_id: str, ids: Collection[str], types: Collection[str]) -> list[str]:

@@ -20,13 +20,13 @@ from service.store.plans import (
     all_but,
     split,
     to_finds,
-    to_key,
     to_key_projection,
     to_match,
     to_members_find,
     to_projection,
 )
 from service.store.rendering import RowRenderer, ThreadRenderer, to_json, to_row
+from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
 

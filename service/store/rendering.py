@@ -13,7 +13,8 @@ from service.activities.base import Activity
 from service.activities.threads import to_preview
 from service.errors import InvalidRequest
 from service.listing.query import Fields, Page
-from service.store.plans import EMAIL, THREAD, THREAD_SUFFIX
+from service.store.plans import EMAIL, THREAD
+from service.store.threads import THREAD_SUFFIX
 
 _BASE_KEYS = tuple(field.alias or name for name, field in Activity.model_fields.items())
 _ENVELOPE_BYTES = len(b'{"has_more":false,"data":[]}')

@@ -1,0 +1,41 @@
+"""The watch over the store's commands says what is wrong with one."""
+
+from typing import Any
+
+import pytest
+
+from tests.commands import violations
+
+OWN = {"organization_id": "orga_1", "_type": "Note"}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("find", {"filter": OWN, "hint": "_id_"}),
+        ("aggregate", {"pipeline": [{"$match": OWN}], "hint": "_id_"}),
+        ("insert", {"documents": [{"_id": "a", "organization_id": "orga_1"}]}),
+        ("update", {"updates": [{"q": {"_id": "a", "organization_id": "orga_1"}, "u": {}}]}),
+        ("getMore", {"getMore": 1, "collection": "activities"}),
+    ],
+)
+def test_a_lawful_command_is_let_pass(name: str, command: dict[str, Any]) -> None:
+    assert list(violations(name, command)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("find", {"filter": OWN}),
+        ("find", {"filter": {}, "hint": "_id_"}),
+        ("find", {"filter": {"_id": "a", "organization_id": "orga_1"}, "hint": "_id_"}),
+        ("aggregate", {"pipeline": [], "hint": "_id_"}),
+        ("aggregate", {"pipeline": [{"$match": OWN}]}),
+        ("insert", {"documents": [{"_id": "a"}]}),
+        ("update", {"updates": [{"q": {"_id": "a"}, "u": {}}]}),
+        ("delete", {"deletes": [{"q": {"organization_id": "orga_1"}}]}),
+        ("count", {"query": OWN}),
+    ],
+)
+def test_an_unlawful_command_is_told(name: str, command: dict[str, Any]) -> None:
+    assert len(list(violations(name, command))) == 1
