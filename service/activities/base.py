@@ -106,3 +106,8 @@ def nullable_fields(model: type[Activity]) -> tuple[str, ...]:
         for name, field in fields_of(model)
         if field.is_required() and type(None) in get_args(field.annotation)
     )
+
+
+def nullable_id_fields(model: type[Activity]) -> tuple[str, ...]:
+    """The names of the fields that hold an id or null; `""` counts as null."""
+    return tuple(name for name, field in fields_of(model) if Id in get_args(field.annotation))

@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+# A time to the millisecond, the digits beyond it, the zone; or a bare date.
 _GRAMMAR = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"(?:T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.([0-9]{1,9}))?"
-    r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?)?",
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,3})?)"
+    r"((?<=\.\d{3})\d{1,6})?"
+    r"(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)?"
+    r"|\d{4}-\d\d-\d\d",
+    re.ASCII,
 )
 _FORMS = "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss, up to nine decimals, then Z, +hh:mm, -hh:mm or nothing"
 _YEAR_1 = datetime(1, 1, 1)
@@ -26,45 +29,48 @@ class Instant:
     rest: int
 
 
-def parse_datetime(text: str) -> datetime:
+def parse_datetime(text: object) -> datetime:
     """The naive UTC time of a date-time, cut to milliseconds; naive and bare ones are in UTC.
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    return _to_milliseconds(_parse(text, _NO_OFFSET)[0])
+    return _parse(text, _NO_OFFSET)[0]
 
 
-def parse_microseconds(text: str) -> int:
+def parse_microseconds(text: object) -> int:
     """The whole microseconds since the first of January of the year 1, UTC.
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    passed = _parse(text, _NO_OFFSET)[0] - _YEAR_1
-    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+    time, finer = _parse(text, _NO_OFFSET)
+    passed = time - _YEAR_1
+    microseconds = passed.microseconds + int(finer[:3].ljust(3, "0"))
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + microseconds
 
 
-def parse_instant(text: str, *, offset: timedelta = _NO_OFFSET) -> Instant:
+def parse_instant(text: object, *, offset: timedelta = _NO_OFFSET) -> Instant:
     """The exact time of a date-time; naive and bare ones are `offset` ahead of UTC.
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    time, decimals = _parse(text, offset)
-    return Instant(_to_milliseconds(time), int(decimals.ljust(9, "0")) % 1_000_000)
+    time, finer = _parse(text, offset)
+    return Instant(time, int(finer.ljust(6, "0")))
 
 
-def _parse(text: str, offset: timedelta) -> tuple[datetime, str]:
-    """The naive UTC time cut to microseconds, and the decimals as they came."""
-    match = _GRAMMAR.fullmatch(text)
-    if match is None:
+def _parse(text: object, offset: timedelta) -> tuple[datetime, str]:
+    """The naive UTC time cut to milliseconds, and the digits beyond it."""
+    if not isinstance(text, str) or (match := _GRAMMAR.fullmatch(text)) is None:
         raise ValueError(f"a date-time is {_FORMS}")
-    decimals, zone = match.groups("")
+    moment, finer, zone = match.groups()
     try:
-        time = datetime.fromisoformat(text)
-        time = time.astimezone(UTC).replace(tzinfo=None) if zone else time - offset
+        time = datetime.fromisoformat(moment or text) - (_to_offset(zone) if zone else offset)
     except (ValueError, OverflowError) as error:
         raise ValueError("no such day, or not within the years 1 to 9999 in UTC") from error
-    return time, decimals
+    return time, finer or ""
 
 
-def _to_milliseconds(time: datetime) -> datetime:
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+def _to_offset(zone: str) -> timedelta:
+    if zone in ("Z", "+00:00"):
+        return _NO_OFFSET
+    ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:]))
+    return ahead if zone[0] == "+" else -ahead

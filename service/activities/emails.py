@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from service.activities.base import ABSENT, GROWING, HARD, Activity, Id, Part
+from service.activities.base import ABSENT, GROWING, HARD, ID_PATTERN, Activity, Id, Part
 from service.activities.parts import (
     Attachment,
     Commented,
@@ -81,7 +81,13 @@ class Email(InSequence, Activity):
     """One message."""
 
     type: Literal["Email"] = Field(alias="_type")
-    thread_id: Annotated[Id, HARD, Field(description="The id of its EmailThread.")]
+    # Null only until it is derived, so the API never answers that.
+    thread_id: Annotated[
+        Id | None,
+        HARD,
+        Field(description="The id of its EmailThread."),
+        WithJsonSchema({"type": "string", "pattern": ID_PATTERN}),
+    ]
     status: MessageStatus = ABSENT
     direction: MessageDirection | None = ABSENT
     subject: Annotated[str | None, HARD] = ABSENT

@@ -1,21 +1,45 @@
 """An event, as a producer published it, to a change of one activity (contract 1.2 to 1.4)."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from service.activities.base import ID_PATTERN
+from service.activities.checks import check_fields
+from service.activities.datetimes import parse_datetime, parse_microseconds
+from service.activities.decoding import decode_json
+from service.activities.limits import check_keys, check_limits, is_plain
+from service.activities.threads import derive_thread_id, to_preview
+from service.activities.types import BY_OBJECT_TYPE, ActivityType
+from service.errors import Rejected, RejectionCode
+
+OVERLAY_SUFFIX = "!overlay"
+OVERLAY_FIELDS = ("summary", "importance", "comment_summary")
+MAX_BODY_PREVIEW = 200
+MAX_PREVIEW_BYTES = 1024 * 1024
+# A byte of JSON becomes eight at most: in `1,` a number, its place in the array and its type.
+_SURELY_SMALL_BYTES = MAX_PREVIEW_BYTES // 8
+
+_is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A valid event, ready to apply: it sets one activity or deletes it.
 
-    `id` is the stored id (design 3): the activity's own, or an overlay's with `!overlay` behind it.
+    `id` is the stored id (design 3): the activity's own, or an overlay's with `!overlay` behind it;
+    `activity["id"]` is the id that is shown.
     `revision` is `"{microseconds since year 1:020d}/{event id}"`; of two changes of one activity
     the higher string wins, whatever came first.
     `activity` holds the activity's own fields, filled as contract 1.3 says, known date-times as
-    naive UTC `datetime`s cut to milliseconds; None deletes.
-    `thread_id` is the thread of an email or an overlay, given or derived (contract 2), else None.
+    naive UTC `datetime`s cut to milliseconds; an overlay's `id`, `organization_id` and those of
+    `OVERLAY_FIELDS` that its event had; None deletes.
+    `thread_id` is the thread of an email, given or derived (contract 2), or of an overlay; None on
+    other types and where an email is deleted.
     `is_new` is true when the event says that it created the activity: an insert is worth trying.
-    `deviations` names the known fields that were kept although they are not of their type.
+    `deviations` names type and field of the known fields that were kept although they are not of
+    their type, each once.
     """
 
     organization_id: str
@@ -42,4 +66,194 @@ def parse_event(value: bytes | None) -> Change | Ignored:
     Raises `Rejected` with the first code that applies (contract 1.6). The size of the record is
     the caller's business.
     """
-    raise NotImplementedError
+    if value is None:
+        return IGNORED
+    event = _decode_event(value)
+    try:
+        type_ = _find_type(event)
+        if type_ is None:
+            return IGNORED
+        _check_event(event)
+        return _to_change(type_, event, value)
+    except Rejected as rejected:
+        rejected.organization_id = _readable_id(event, "organization_id")
+        rejected.event_id = _readable_id(event, "id")
+        raise
+
+
+def _decode_event(value: bytes) -> dict[str, Any]:
+    try:
+        event = decode_json(value)
+    except ValueError as error:
+        raise Rejected("invalid_json", str(error)) from error
+    if isinstance(event, dict) and "subscription_id" in event and "event" in event:
+        event = event["event"]
+    if not isinstance(event, dict):
+        raise Rejected("invalid_event", "an event is an object")
+    return event
+
+
+def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
+    """The type of activity that the event is about, or None where it is about none."""
+    object_type = event.get("object_type")
+    if not isinstance(object_type, str):
+        raise Rejected("invalid_event", "object_type: required, a string")
+    if not object_type.startswith("activity."):
+        return None
+    type_ = BY_OBJECT_TYPE.get(object_type)
+    if type_ is None:
+        raise Rejected("unknown_type", f"object_type: {object_type[:100]!r} is not known")
+    return type_
+
+
+def _check_event(event: Mapping[str, Any]) -> None:
+    """What is examined of the event around its `data` (contract 1.2)."""
+    for key in ("id", "object_id", "organization_id"):
+        if not _is_valid_id(event.get(key)):
+            raise Rejected("invalid_event", f"{key}: required, an id")
+    if not isinstance(event.get("action"), str):
+        raise Rejected("invalid_event", "action: required, a string")
+    lead_id = event.get("lead_id")
+    if lead_id is not None and not _is_valid_id(lead_id):
+        raise Rejected("invalid_event", "lead_id: an id or null")
+    if event["action"] != "deleted" and not isinstance(event.get("data"), dict):
+        raise Rejected("invalid_event", "data: required, an object")
+
+
+def _to_change(type_: ActivityType, event: Mapping[str, Any], record: bytes) -> Change:
+    revision = _to_revision(event)
+    activity: dict[str, Any] | None = None
+    fields: tuple[str, ...] = ()
+    if event["action"] != "deleted":
+        activity, fields = _to_activity(type_, event, record)
+    id_, thread_id = event["object_id"], None
+    if type_.name == "EmailThread":
+        id_, thread_id = id_ + OVERLAY_SUFFIX, id_
+        activity = _to_overlay(activity) if activity else None
+    elif type_.name == "Email" and activity:
+        thread_id = activity["thread_id"]
+    return Change(
+        organization_id=event["organization_id"],
+        id=id_,
+        event_id=event["id"],
+        revision=revision,
+        activity=activity,
+        thread_id=thread_id,
+        is_new=event["action"] == "created",
+        deviations=tuple((type_.name, field) for field in fields),
+    )
+
+
+def _to_revision(event: Mapping[str, Any]) -> str:
+    """Contract 1.5.1. Both dates of the event are examined."""
+    created = _event_time(event, "date_created")
+    if event.get("date_updated") is None:
+        return f"{created:020d}/{event['id']}"
+    return f"{_event_time(event, 'date_updated'):020d}/{event['id']}"
+
+
+def _event_time(event: Mapping[str, Any], key: str) -> int:
+    try:
+        return parse_microseconds(event.get(key))
+    except ValueError as error:
+        raise Rejected("invalid_event", f"{key}: {error}") from error
+
+
+def _to_activity(
+    type_: ActivityType, event: Mapping[str, Any], record: bytes
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The activity that `data` describes, and its fields that deviate. Takes over `data`."""
+    activity = event["data"]
+    _check_identity(type_, event, activity)
+    try:
+        check_keys(activity)
+        if not is_plain(record):
+            check_limits(activity)
+        _fill(type_, event, activity)
+        _parse_datetimes(type_, activity)
+        fields = check_fields(type_, activity)
+    except ValueError as error:
+        raise Rejected("invalid_activity", str(error)) from error
+    if type_.name == "Email":
+        _complete_email(activity, record)
+    return activity, fields
+
+
+def _check_identity(type_: ActivityType, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """What `data` says of itself agrees with the event or is absent (contract 1.6 has the order)."""
+    expected: tuple[tuple[str, str, RejectionCode], ...] = (
+        ("_type", type_.name, "type_mismatch"),
+        ("id", event["object_id"], "id_mismatch"),
+        ("organization_id", event["organization_id"], "organization_mismatch"),
+    )
+    differing = [row for row in expected if data.get(row[0]) not in (None, row[1])]
+    for key, *_ in differing:
+        if not isinstance(data[key], str):
+            raise Rejected("invalid_activity", f"{key}: a string or null")
+    for key, value, code in differing:
+        if data[key] or key == "_type":
+            raise Rejected(code, f"{key}: absent, null or {value}, as the event says")
+
+
+def _fill(type_: ActivityType, event: Mapping[str, Any], activity: dict[str, Any]) -> None:
+    """Contract 1.3, all but what is derived from an email's other fields."""
+    activity["_type"] = type_.name
+    activity["id"] = event["object_id"]
+    activity["organization_id"] = event["organization_id"]
+    for field in type_.id_fields:
+        if activity.get(field) == "":
+            activity[field] = None
+    for field in type_.nullable_fields:
+        activity.setdefault(field, None)
+    if activity["lead_id"] is None:
+        activity["lead_id"] = event.get("lead_id")
+    if activity.get("users") is None:
+        activity["users"] = []
+    if activity.get("date_updated") is None:
+        activity["date_updated"] = event.get("date_updated") or event["date_created"]
+    if activity.get("activity_at") is None:
+        activity["activity_at"] = activity.get("date_created")
+
+
+def _parse_datetimes(type_: ActivityType, activity: dict[str, Any]) -> None:
+    if activity.get("date_created") is None:
+        raise ValueError("date_created: required")
+    for field in type_.datetime_fields:
+        if activity.get(field) is not None:
+            try:
+                activity[field] = parse_datetime(activity[field])
+            except ValueError as error:
+                raise ValueError(f"{field}: {error}") from error
+
+
+def _complete_email(email: dict[str, Any], record: bytes) -> None:
+    if email["body_preview"] is None:
+        email["body_preview"] = (email.get("body_text") or "")[:MAX_BODY_PREVIEW] or None
+    email["thread_id"] = derive_thread_id(email["organization_id"], email)
+    if len(record) > _SURELY_SMALL_BYTES and _stored_bytes(to_preview(email)) > MAX_PREVIEW_BYTES:
+        raise Rejected("too_large", f"the preview part exceeds {MAX_PREVIEW_BYTES} bytes")
+
+
+def _to_overlay(thread: Mapping[str, Any]) -> dict[str, Any]:
+    fields = ("id", "organization_id", *OVERLAY_FIELDS)
+    return {field: thread[field] for field in fields if field in thread}
+
+
+def _stored_bytes(value: Any) -> int:
+    """The bytes of a value in a document; the thread of an email holds five such previews."""
+    if isinstance(value, dict):
+        return 5 + sum(2 + len(key.encode()) + _stored_bytes(one) for key, one in value.items())
+    if isinstance(value, list):
+        return 5 + sum(2 + len(str(i)) + _stored_bytes(one) for i, one in enumerate(value))
+    if isinstance(value, str):
+        return 5 + len(value.encode())
+    return 8
+
+
+def _is_valid_id(value: Any) -> bool:
+    return isinstance(value, str) and _is_id(value) is not None
+
+
+def _readable_id(event: Mapping[str, Any], key: str) -> str | None:
+    value = event.get(key)
+    return value if _is_valid_id(value) else None

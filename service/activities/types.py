@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from service.activities.base import HEAVY, Activity, datetime_fields, marked_fields
+from service.activities.base import (
+    HARD,
+    HEAVY,
+    Activity,
+    datetime_fields,
+    marked_fields,
+    nullable_fields,
+    nullable_id_fields,
+)
 from service.activities.calls import Call
 from service.activities.changes import (
     Created,
@@ -24,7 +32,8 @@ class ActivityType:
     """One row: `name` is the `_type`, `path` the own list below `/activity/`.
 
     `datetime_fields` are the known top-level date-times; `heavy_fields` are answered only when
-    `_fields` asks for them.
+    `_fields` asks for them. `hard_fields` refuse the activity where their type is wrong;
+    `id_fields` take `""` for null; `nullable_fields` are filled with null (contract 1.3).
     """
 
     name: str
@@ -33,6 +42,9 @@ class ActivityType:
     model: type[Activity]
     datetime_fields: frozenset[str]
     heavy_fields: frozenset[str]
+    hard_fields: frozenset[str]
+    id_fields: tuple[str, ...]
+    nullable_fields: tuple[str, ...]
 
 
 def _to_row(object_type: str, path: str, model: type[Activity]) -> ActivityType:
@@ -43,6 +55,9 @@ def _to_row(object_type: str, path: str, model: type[Activity]) -> ActivityType:
         model=model,
         datetime_fields=datetime_fields(model),
         heavy_fields=marked_fields(model, HEAVY),
+        hard_fields=marked_fields(model, HARD) | datetime_fields(model),
+        id_fields=nullable_id_fields(model),
+        nullable_fields=nullable_fields(model),
     )
 
 
