@@ -32,7 +32,7 @@ def find_mongod() -> Path:
         mongod.chmod(0o755)
     version = _run([str(mongod), "--version"])
     if "libcurl" in version.stderr:
-        _install("libcurl4", "MongoDB needs libcurl")
+        install("libcurl4", "MongoDB needs libcurl")
         version = _run([str(mongod), "--version"])
     if version.returncode:
         raise StartError(f"MongoDB: {mongod} does not run: {version.stderr.strip()}")
@@ -62,7 +62,7 @@ def find_kafka_jars() -> Path:
 
 def _fetch_jars(downloads: Path, jars: Path) -> None:
     if not shutil.which("mvn"):
-        _install("maven", "Kafka's jars are fetched by Maven")
+        install("maven", "Kafka's jars are fetched by Maven")
     with tempfile.TemporaryDirectory(dir=downloads) as folder:
         fetched = Path(folder) / "jars"
         goal = ("dependency:copy-dependencies", f"-DoutputDirectory={fetched}")
@@ -78,7 +78,8 @@ def _java_version(java: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _install(package: str, need: str) -> None:
+def install(package: str, need: str) -> None:
+    """Raises `StartError` with the line that installs a Debian package, where root cannot run it."""
     line = f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {package}"
     if os.geteuid() == 0 and shutil.which("apt-get"):
         _run(["sh", "-c", line])

@@ -37,7 +37,7 @@ async def demonstrate(*, once: bool) -> int:
         finally:
             with display.step("the consumer and the API have stopped"):
                 statuses = await processes.stop()
-            display.claim("both ended by themselves", is_so=statuses == (0, 0))
+            display.claim("both ended by themselves, status 0", is_so=statuses == (0, 0))
     return display.conclude()
 
 

@@ -143,6 +143,10 @@ async def show_conversations(stage: Stage) -> None:
         " the late email among them",
         is_so=threads == conversations,
     )
+    stage.display.claim(
+        "a summary from upstream is laid over its thread",
+        is_so=[row["id"] for row in rows["only"] if row.get("summary")] == [QUOTE_THREAD],
+    )
 
 
 async def show_live(stage: Stage) -> None:

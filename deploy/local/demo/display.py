@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from email.utils import parseaddr
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,16 @@ Activity = Mapping[str, Any]
 def _call(call: Activity) -> str:
     minutes, seconds = divmod(call["duration"], 60)
     return f"{call['direction']} call, {call['status']}, {minutes}:{seconds:02} · {call['note']}"
+
+
+def _form(form: Activity) -> str:
+    answers = ", ".join(f"{label}: {value}" for label, value in form["values_by_name"].items())
+    return f"{form['form_name']} · {answers}"
+
+
+def _who(activity: Activity) -> str:
+    sender, _ = parseaddr(activity.get("sender") or "")
+    return sender or activity["user_name"] or ""
 
 
 def _thread(thread: Activity) -> str:
@@ -52,7 +63,7 @@ DESCRIPTIONS: dict[str, Callable[[Activity], str]] = {
     "CustomActivity": lambda custom: f"site visit · {custom['custom.cf_remarks']}",
     "Email": _email,
     "EmailThread": _thread,
-    "FormSubmission": lambda form: f"{form['form_name']} · {form['values_by_name']}",
+    "FormSubmission": _form,
     "ImportUpdate": lambda update: f"changed by {update['import_id']}",
     "LeadMerge": lambda merge: f"{merge['source_display_name']} merged into this lead",
     "LeadStatusChange": lambda c: f"{c['old_status_label']} → {c['new_status_label']}",
@@ -126,7 +137,7 @@ class Display:
             table.add_row(
                 datetime.fromisoformat(activity["date_created"]).strftime("%d %b %H:%M"),
                 activity["_type"],
-                activity["user_name"] or "",
+                _who(activity),
                 f"{what} [cyan]← {remark}[/cyan]" if remark else what,
             )
         self._console.print(table)

@@ -79,7 +79,8 @@ class Processes:
 
     async def stop(self) -> tuple[int, int]:
         """SIGTERM to both; their exit statuses."""
-        return await asyncio.gather(self.consumer.stop(), self.api.stop())
+        consumer, api = await asyncio.gather(self.consumer.stop(), self.api.stop())
+        return consumer, api
 
 
 @asynccontextmanager
