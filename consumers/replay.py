@@ -73,8 +73,7 @@ async def find_dead_letters(
 
 async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
     """What a replay would publish."""
-    async with _reader(kafka) as consumer:
-        known = await consumer.topics() - {kafka.dead_letter_topic}
+    known = await _find_topics(kafka) - {kafka.dead_letter_topic}
     plan = Plan({})
     async for record in find_dead_letters(kafka, selection):
         if to_text(record, TOPIC_HEADER) not in known:
@@ -140,7 +139,10 @@ def _to_letter(record: ConsumerRecord, attempt: int) -> Letter:
 async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of the whole dead-letter topic, outside any group. Raises `StartError`."""
     topic = kafka.dead_letter_topic
+    if topic not in await _find_topics(kafka):
+        raise StartError(f"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic {topic}")
     consumer = AIOKafkaConsumer(
+        topic,
         **to_client_options(kafka),
         isolation_level="read_committed",
         auto_offset_reset="earliest",
@@ -148,11 +150,16 @@ async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     )
     try:
         await consumer.start()
-        if topic not in await consumer.topics():
-            raise StartError(f"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic {topic}")
-        numbers = consumer.partitions_for_topic(topic) or ()
-        consumer.assign([TopicPartition(topic, number) for number in numbers])
         yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _find_topics(kafka: KafkaSettings) -> set[str]:
+    consumer = AIOKafkaConsumer(**to_client_options(kafka))
+    try:
+        await consumer.start()
+        return set(await consumer.topics())
     finally:
         await consumer.stop()
 
