@@ -67,7 +67,11 @@ class Gate:
         try:
             answer = await self._answer_errors(request, progress)
             status = str(answer.status)
-            return await to_response(request, answer, progress)
+            response = await to_response(request, answer, progress)
+            if self._readiness.is_draining:
+                # A connection that stays open would meet its end between two requests.
+                response.force_close()
+            return response
         finally:
             method = request.method if request.method in _METHODS else "other"
             REQUESTS.labels(progress.route, method, status).inc()

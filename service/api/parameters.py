@@ -98,8 +98,8 @@ async def _read_body(request: web.BaseRequest) -> bytes:
             return await _read_capped(request)
     except TimeoutError:
         raise InvalidRequest("The body did not arrive in time.", parameter=_BODY) from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise InvalidRequest("The body cannot be decoded.", parameter=_BODY) from None
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
+        raise InvalidRequest("The body broke off, or cannot be decoded.", parameter=_BODY) from None
 
 
 async def _read_capped(request: web.BaseRequest) -> bytes:
