@@ -43,7 +43,7 @@ def check_later(reply: Reply, status: int) -> None:
 
 
 @asynccontextmanager
-async def connected(server: MongoServer, database: str, **timeouts: float) -> AsyncIterator[Mongo]:
+async def connected(server: MongoServer, database: str, **timeouts: Any) -> AsyncIterator[Mongo]:
     """A connection to a fresh database with all indexes, on a server that nobody else needs."""
     settings = MongoSettings(url=SecretStr(server.url), database=database, **timeouts)
     async with connect(settings) as mongo:
@@ -154,7 +154,7 @@ async def test_the_time_limit_of_a_query_is_a_setting(mongo: Mongo) -> None:
 
 
 async def test_a_client_that_hangs_up_cancels_its_query(patient: Mongo) -> None:
-    async with serving(patient) as api:
+    async with serving(patient, query_max_seconds=300) as api:
         await api.ask("/activity/")
         point = "waitInFindBeforeMakingBatch"
         block = {"nss": patient.activities.full_name, "shouldCheckForInterrupt": True}
