@@ -122,6 +122,7 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                     watch.cancel()
                 readiness.is_draining = True
                 logger.info("stopping")
+                await asyncio.sleep(http.drain_delay_seconds)
     logger.info("stopped", extra={"requests": count_requests()})
 
 

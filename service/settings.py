@@ -242,6 +242,12 @@ class HttpSettings(Section):
     max_requests_waiting: int = Field(
         64, ge=0, le=100_000, description="requests that wait for a place; above, 503"
     )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="on SIGTERM, unready but still answering until balancers have turned away",
+    )
     shutdown_seconds: float = Field(20.0, gt=0, le=600, description="time to drain on SIGTERM")
 
 
