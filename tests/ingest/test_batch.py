@@ -1,0 +1,184 @@
+"""What a batch holds, which positions it makes due, and when the line stops: no servers needed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.batch import Batch, BatchLimits
+from consumers.dead_letters import MAX_ATTEMPT, to_headers
+from consumers.fuse import Fuse
+from consumers.membership import Membership
+from consumers.positions import Positions
+from service.errors import Halted, Rejected
+from tests.factories import activity, event, record
+
+PARTITION = TopicPartition("calls", 0)
+
+
+def kafka_record(
+    value: bytes | None, offset: int = 0, headers: Sequence[tuple[str, Any]] = ()
+) -> ConsumerRecord:
+    size = len(value or b"")
+    return ConsumerRecord("calls", 0, offset, 0, 0, b"key", value, None, 3, size, tuple(headers))
+
+
+def note(id_: str, minute: int, **fields: Any) -> bytes:
+    at = f"2026-01-02T10:{minute:02}:00+00:00"
+    return record(event(activity("Note", id=id_, **fields), id=f"ev_{minute}", date_updated=at))
+
+
+def filled(*values: bytes | None, max_records: int = 100, max_bytes: int = 10**6) -> Batch:
+    batch = Batch(BatchLimits(max_records, max_bytes, 10**6))
+    batch.fill([kafka_record(value, offset) for offset, value in enumerate(values)], 0)
+    return batch
+
+
+def test_newest_revision_of_each_activity_is_written() -> None:
+    batch = filled(note("acti_1", 2), note("acti_1", 3), note("acti_1", 1), note("acti_2", 1))
+
+    assert [entry.change.event_id for entry in batch.newest()] == ["ev_3", "ev_1"]
+    assert [entry.change.event_id for entry in batch.overtaken()] == ["ev_1", "ev_2"]
+
+
+def test_refused_revision_gives_way_to_the_next_older() -> None:
+    batch = filled(note("acti_1", 2), note("acti_1", 3), note("acti_1", 1))
+    reason = Rejected("invalid_activity", "refused")
+
+    second = batch.give_way(batch.newest()[0], reason)
+    assert second is not None
+    third = batch.give_way(second, reason)
+    assert third is not None
+    last = batch.give_way(third, reason)
+
+    assert [second.change.event_id, third.change.event_id, last] == ["ev_2", "ev_1", None]
+    assert [refusal.record.offset for refusal in batch.refusals] == [1, 0, 2]
+
+
+def test_batch_is_full_by_count() -> None:
+    batch = Batch(BatchLimits(2, 10**6, 10**6))
+    records = [kafka_record(None, offset) for offset in range(5)]
+
+    assert batch.fill(records, 0) == 2
+    assert batch.is_full
+    assert batch.fill(records, 2) == 2
+
+
+def test_batch_is_full_by_bytes() -> None:
+    batch = Batch(BatchLimits(100, 10, 10**6))
+
+    assert batch.fill([kafka_record(b"{" * 6, offset) for offset in range(5)], 0) == 2
+
+
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_position_is_due_only_without_a_gap(order: list[int], finished: int) -> None:
+    positions = Positions()
+    spans = [positions.open(PARTITION, 10 * (place + 1), 0) for place in range(6)]
+
+    for place in order[:finished]:
+        spans[place].is_durable = True
+
+    done = set(order[:finished])
+    in_front = next((place for place in range(6) if place not in done), 6)
+    assert positions.due() == ({PARTITION: 10 * in_front} if in_front else {})
+
+
+def test_committed_position_is_not_due_again() -> None:
+    positions = Positions()
+    positions.open(PARTITION, 5, 0).is_durable = True
+
+    positions.committed(positions.due())
+
+    assert positions.due() == {}
+    assert positions.durable() == {PARTITION: 5}
+
+
+def test_markers_are_skipped_only_when_nothing_is_in_flight() -> None:
+    positions = Positions()
+    span = positions.open(PARTITION, 5, 0)
+
+    positions.skip(PARTITION, 6)
+    assert positions.due() == {}
+    span.is_durable = True
+    positions.skip(PARTITION, 6)
+
+    assert positions.due() == {PARTITION: 6}
+
+
+def test_fuse_blows_above_its_ratio_only() -> None:
+    fuse = Fuse(0.5)
+
+    fuse.judge([False, True] * 2000)
+
+    with pytest.raises(Halted, match="501 of the last 1000 records"):
+        fuse.judge([True] * 1000)
+
+
+def test_fuse_waits_for_a_hundred_dead_letters() -> None:
+    fuse = Fuse(0.01)
+
+    fuse.judge([True] * 99 + [False] * 900)
+
+    with pytest.raises(Halted):
+        fuse.judge([True])
+
+
+def test_fuse_of_ratio_one_never_blows() -> None:
+    Fuse(1.0).judge([True] * 5000)
+
+
+def test_ignored_unknown_and_replayed_records_count_nowhere() -> None:
+    unknown = record({"object_type": "activity.fax", "id": "ev_1"})
+    batch = filled(None, unknown, b"{", note("acti_1", 1))
+    batch.fill([kafka_record(b"{", 9, [("activity.attempt", b"2")])], 0)
+
+    assert batch.judged() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("carried", "attempt"),
+    [
+        ([], 1),
+        ([b"1"], 2),
+        ([b"7", b"9"], 10),
+        ([b"%d" % MAX_ATTEMPT], MAX_ATTEMPT + 1),
+        ([b"1001"], 1),
+        ([b"0"], 1),
+        ([b"-1"], 1),
+        ([b"1.0"], 1),
+        ([b"\xd9\xa1"], 1),
+        ([b" 1"], 1),
+        ([b""], 1),
+        ([None], 1),
+    ],
+)
+def test_attempt_is_one_more_than_a_whole_number(carried: list[Any], attempt: int) -> None:
+    (refusal,) = filled(b"{").refusals
+    headers = [("activity.attempt", value) for value in carried]
+    again = type(refusal)(0, kafka_record(b"{", 0, headers), refusal.rejected)
+
+    attempts = [value for name, value in to_headers(again) if name == "activity.attempt"]
+
+    assert attempts == [str(attempt).encode()]
+
+
+def test_member_thrown_out_by_habit_halts() -> None:
+    now = iter([0.0, 10.0, 20.0, 30.0])
+    membership = Membership("pod-1", clock=lambda: next(now))
+
+    for _ in range(3):
+        membership.lose()
+
+    with pytest.raises(Halted, match="ACTIVITY_KAFKA_GROUP_INSTANCE_ID=pod-1"):
+        membership.lose()
+
+
+def test_member_thrown_out_now_and_then_goes_on() -> None:
+    now = iter(range(0, 400, 40))
+    membership = Membership("pod-1", clock=lambda: next(now))
+
+    for _ in range(10):
+        membership.lose()
