@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -191,7 +192,16 @@ async def assert_same_listings(road: Road, model: Model, organization: str) -> N
     everything = [("_fields", "_all"), ("_limit", "70")]
     for path in ("/activity/", "/activity/emailthread/"):
         rows = await road.walk(organization, Request(path, everything))
-        assert _text(rows) == _text(model.walk(path, everything, organization))
+        expected = model.walk(path, everything, organization)
+        assert _text(rows) == _text(expected), _difference(rows, expected)
+
+
+def _difference(rows: list[Any], expected: list[Any]) -> str:
+    """What to look for first where two listings differ."""
+    found, wanted = Counter(row["id"] for row in rows), Counter(row["id"] for row in expected)
+    pairs = zip(rows, expected, strict=False)
+    first = next((pair for pair in pairs if _text(pair[0]) != _text(pair[1])), None)
+    return f"lost {wanted - found}, doubled or alien {found - wanted}, first difference {first}"
 
 
 def _text(value: Any) -> str:
