@@ -57,8 +57,9 @@ class Load:
     async def find_all(self, *, deadline_seconds: float) -> Counter[str]:
         """What the API lists, as soon as that is no fewer than were published."""
         async with asyncio.timeout(deadline_seconds):
-            while len(seen := await self._list_all()) < len(self.published):
-                await asyncio.sleep(PAUSE_SECONDS)  # noqa: ASYNC110 another process stores them
+            # Another process stores them, so no event tells.
+            while len(seen := await self._list_all()) < len(self.published):  # noqa: ASYNC110
+                await asyncio.sleep(PAUSE_SECONDS)
         return seen
 
     async def _list_all(self) -> Counter[str]:

@@ -9,7 +9,6 @@ from tests.deploy import manifests, metrics
 from tests.deploy.manifests import OVERLAYS, Manifest, container, pod, processes, workloads
 
 both_overlays = pytest.mark.parametrize("overlay", OVERLAYS)
-CONSUMER_SHUTDOWN_DEFAULT = service_settings.IngestSettings.model_fields["shutdown_seconds"].default
 
 
 def known_variables() -> set[str]:
@@ -185,11 +184,13 @@ def test_no_secret_is_written_down(overlay: str) -> None:
 @both_overlays
 def test_grace_outlasts_the_drain(overlay: str) -> None:
     for workload in processes(overlay):
-        shutdown = float(manifests.settings(overlay, workload)["ACTIVITY_SHUTDOWN_SECONDS"])
-        hook = container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {})
-        grace = pod(workload)["terminationGracePeriodSeconds"]
+        variables = manifests.settings(overlay, workload)
+        drain = float(variables["ACTIVITY_SHUTDOWN_SECONDS"])
+        if workload["kind"] == "Deployment":
+            drain += container(workload)["lifecycle"]["preStop"]["sleep"]["seconds"]
+            drain += float(variables["ACTIVITY_DRAIN_DELAY_SECONDS"])
 
-        assert grace >= shutdown + hook.get("seconds", 0) + 10
+        assert pod(workload)["terminationGracePeriodSeconds"] >= drain + 10
 
 
 @both_overlays
@@ -208,6 +209,7 @@ def test_requests_find_their_way_before_and_during_a_restart(overlay: str) -> No
 
     assert api["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert container(api)["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
+    assert float(manifests.settings(overlay, api)["ACTIVITY_DRAIN_DELAY_SECONDS"]) >= 2
 
 
 @both_overlays
