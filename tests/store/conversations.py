@@ -61,18 +61,29 @@ def modelled_threads(records: Iterable[bytes | None]) -> dict[str, dict[str, Any
 
 async def stored_threads(mongo: Mongo, organization: str = ORGANIZATION) -> dict[str, Any]:
     """The threads by id, as the API shows them in a listing."""
-    query = {"organization_id": organization, "_type": "EmailThread"}
-    threads = {}
+    return (await stored_threads_of(mongo, [organization]))[organization]
+
+
+async def stored_threads_of(
+    mongo: Mongo, organizations: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """The threads by id of each of these organizations."""
+    threads: dict[str, dict[str, Any]] = {organization: {} for organization in organizations}
+    query = {"organization_id": {"$in": list(threads)}, "_type": "EmailThread"}
     async for document in mongo.activities.find(query, {"_id": 0, "_meta": 0}):
         id_ = document["id"].removesuffix("!thread")
-        threads[id_] = _shown(document | {"id": id_})
+        threads[document["organization_id"]][id_] = _shown(document | {"id": id_})
     return threads
 
 
-async def marked(mongo: Mongo, organization: str = ORGANIZATION) -> list[str]:
-    """The `_id`s of the activities that still remember threads they have left."""
-    query = {"organization_id": organization, "_meta.left_threads": {"$exists": True}}
-    return [document["_id"] async for document in mongo.activities.find(query, {"_id": 1})]
+async def marked(mongo: Mongo, organizations: Iterable[str] = (ORGANIZATION,)) -> set[str]:
+    """Those of the organizations with an activity that still remembers threads it has left."""
+    query = {
+        "organization_id": {"$in": list(organizations)},
+        "_meta.left_threads": {"$exists": True},
+    }
+    found = mongo.activities.find(query, {"organization_id": 1})
+    return {document["organization_id"] async for document in found}
 
 
 def _shown(value: Any) -> Any:
