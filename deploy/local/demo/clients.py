@@ -46,8 +46,8 @@ class App:
 
 @asynccontextmanager
 async def running_app(url: str, key: str) -> AsyncIterator[App]:
-    credentials = aiohttp.BasicAuth(key, "")
-    async with aiohttp.ClientSession(auth=credentials) as session:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
         yield App(session, url)
 
 
