@@ -81,10 +81,8 @@ def to_finds(query: Query) -> list[Find]:
     MongoDB read every row of that time (design 3).
     """
     match, hint = to_match(query), _to_hint(query)
-    direction = -1 if query.sort.descending else 1
-    sort = ((query.sort.field, direction), ("id", direction))
     return [
-        Find({**match, **interval}, hint, sort if query.ids is None else ())
+        Find({**match, **interval}, hint, _to_sort(query, interval))
         for interval in _to_intervals(query)
     ]
 
@@ -168,6 +166,16 @@ def _to_hint(query: Query) -> str:
     return ORGANIZATION_DATE_CREATED
 
 
+def _to_sort(query: Query, interval: Clause) -> tuple[tuple[str, int], ...]:
+    """Within one time by id alone: MongoDB 6 sorts by itself if told to sort by that time too."""
+    if query.ids is not None:
+        return ()
+    direction = -1 if query.sort.descending else 1
+    is_one_time = isinstance(interval.get(query.sort.field), DatetimeMS)
+    fields = ("id",) if is_one_time else (query.sort.field, "id")
+    return tuple((field, direction) for field in fields)
+
+
 def _to_intervals(query: Query) -> Iterator[Clause]:
     """Ranges of the sort field, in the order of the rows."""
     field, bounds, after = query.sort.field, query.bounds, query.after
@@ -181,8 +189,11 @@ def _to_intervals(query: Query) -> Iterator[Clause]:
         time = DatetimeMS(after.time)
         if after.id is not None:
             yield {field: time, "id": {beyond: after.id}}
-        interval.pop(beyond + "e", None)
+        interval.pop(f"{beyond}e", None)
         interval[beyond] = time
+    elif bounds.lowest is not None and bounds.lowest == bounds.highest:
+        yield {field: DatetimeMS(bounds.lowest)}
+        return
     yield {field: interval} if interval else {}
 
 
