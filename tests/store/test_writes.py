@@ -1,0 +1,222 @@
+"""A write can only ever raise an activity's revision, whatever comes when (I3)."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bson import encode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.activities.events import Change
+from service.store.mongo import Mongo
+from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, write_changes
+from tests.factories import arrivals, event_logs
+from tests.store.conversations import (
+    ORGANIZATION,
+    deleting,
+    newest_changes,
+    setting,
+    to_change,
+)
+
+APPLIED, STALE, REFUSED = Outcome.APPLIED, Outcome.STALE, Outcome.REFUSED
+ODD = {"a.b": 1, "": {"": 2}, "$c": {"$set": "$d"}, "Price in $. (net)": ["$$NOW", {"$e": None}]}
+
+
+async def outcomes(mongo: Mongo, *changes: Change) -> list[Outcome]:
+    return [answer.outcome for answer in await write_changes(mongo, changes)]
+
+
+async def stored(mongo: Mongo, id_: str = "acti_1") -> dict[str, Any]:
+    document: dict[str, Any] = await mongo.activities.find_one({"_id": f"{ORGANIZATION}!{id_}"})
+    return document
+
+
+def note(id_: str, revision: int, **fields: Any) -> Change:
+    return to_change(setting(id_, revision, type_name="Note", **fields))
+
+
+def email(id_: str, revision: int, thread: str) -> Change:
+    return to_change(setting(id_, revision, thread_id=thread))
+
+
+def delete(id_: str, revision: int) -> Change:
+    return to_change(deleting(id_, revision))
+
+
+def expected_document(change: Change) -> dict[str, Any]:
+    """What is stored of a change when it is the newest of its activity."""
+    document: dict[str, Any] = {
+        "_id": f"{change.organization_id}!{change.id}",
+        "organization_id": change.organization_id,
+        "_meta": {"revision": change.revision},
+    }
+    if change.activity is None:
+        return document
+    if change.thread_id is not None:
+        document["_meta"]["thread"] = change.thread_id
+    return change.activity | document | {"id": change.id}
+
+
+async def test_the_newest_revision_stays_whatever_comes_later(mongo: Mongo) -> None:
+    assert await outcomes(mongo, note("acti_1", 2, note="two")) == [APPLIED]
+    assert await outcomes(mongo, note("acti_1", 1, note="one")) == [STALE]
+    assert await outcomes(mongo, note("acti_1", 2, note="two")) == [STALE]
+    assert await outcomes(mongo, note("acti_1", 3, note="three")) == [APPLIED]
+
+    assert await stored(mongo) == expected_document(note("acti_1", 3, note="three"))
+
+
+async def test_a_delete_wins_for_good_even_when_it_comes_first(mongo: Mongo) -> None:
+    assert await outcomes(mongo, delete("acti_1", 2)) == [APPLIED]
+    assert await outcomes(mongo, note("acti_1", 1)) == [STALE]
+
+    marker = await stored(mongo)
+
+    now = datetime.now(UTC).replace(tzinfo=None)
+    assert now - marker["_meta"].pop("deleted_at") < timedelta(minutes=1)
+    assert marker == expected_document(delete("acti_1", 2))
+
+
+async def test_a_newer_revision_revives_a_deleted_activity(mongo: Mongo) -> None:
+    for change in (note("acti_1", 1), delete("acti_1", 2), note("acti_1", 3)):
+        assert await outcomes(mongo, change) == [APPLIED]
+
+    assert await stored(mongo) == expected_document(note("acti_1", 3))
+
+
+async def test_odd_keys_survive_every_way_in(mongo: Mongo) -> None:
+    for revision, thread in ((1, "acti_a"), (2, "acti_a"), (3, "acti_b")):
+        change = email("acti_1", revision, thread)
+        activity = (change.activity or {}) | {"odd": ODD, "custom.cf_1": "x", "": 0}
+        await write_changes(mongo, [replace(change, activity=activity)])
+
+        document = await stored(mongo)
+        assert document["odd"] == ODD
+        assert document["custom.cf_1"] == "x"
+        assert document[""] == 0
+
+    assert document["_meta"]["left_threads"] == ["acti_a"]
+
+
+async def test_threads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
+    left = []
+    for change in (
+        email("acti_1", 1, "acti_a"),
+        email("acti_1", 2, "acti_a"),
+        email("acti_1", 3, "acti_b"),
+        note("acti_1", 4),
+        note("acti_1", 5),
+        email("acti_1", 6, "acti_b"),
+        delete("acti_1", 7),
+        delete("acti_1", 8),
+    ):
+        await write_changes(mongo, [change])
+        left.append(sorted((await stored(mongo))["_meta"].get("left_threads", [])))
+
+    both = ["acti_a", "acti_b"]
+    assert left == [[], [], ["acti_a"], both, both, both, both, both]
+
+
+async def test_outcomes_stand_in_the_order_of_the_changes(mongo: Mongo) -> None:
+    await write_changes(mongo, [note("acti_1", 2), note("acti_3", 1), email("acti_5", 1, "acti_t")])
+    huge = replace(note("acti_2", 1), activity={"id": "acti_2", "note": "x" * MAX_DOCUMENT_BYTES})
+    not_bson = replace(note("acti_6", 2), activity={"id": "acti_6", "number": 2**70})
+
+    written = await write_changes(
+        mongo,
+        [
+            note("acti_1", 1),
+            huge,
+            note("acti_3", 2),
+            note("acti_4", 1),
+            email("acti_5", 2, "acti_u"),
+            not_bson,
+            delete("acti_7", 2),
+        ],
+    )
+
+    assert [answer.outcome for answer in written] == [
+        STALE,
+        REFUSED,
+        APPLIED,
+        APPLIED,
+        APPLIED,
+        REFUSED,
+        APPLIED,
+    ]
+    assert [answer.is_too_large for answer in written] == [place == 1 for place in range(7)]
+    assert written[5].reason == "not BSON: OverflowError"
+    assert await stored(mongo, "acti_3") == expected_document(note("acti_3", 2))
+
+
+async def test_a_document_that_only_the_server_finds_too_large_is_refused_alone(
+    mongo: Mongo,
+) -> None:
+    await write_changes(mongo, [email("acti_1", 1, "acti_t")])
+    moved = email("acti_1", 2, "acti_u")
+    spare = MAX_DOCUMENT_BYTES - len(encode(expected_document(moved)))
+    text = (moved.activity or {})["body_text"]
+    largest = replace(moved, activity=(moved.activity or {}) | {"body_text": text + "x" * spare})
+
+    written = await write_changes(mongo, [note("acti_2", 2), largest])
+
+    assert [answer.outcome for answer in written] == [APPLIED, REFUSED]
+    assert written[1].is_too_large
+    assert (await stored(mongo))["_meta"]["revision"] == email("acti_1", 1, "acti_t").revision
+
+
+async def test_a_batch_larger_than_one_message_is_written_whole(mongo: Mongo) -> None:
+    text = "x" * (MAX_DOCUMENT_BYTES - 10_000)
+    await write_changes(mongo, [note("acti_3", 2)])
+
+    written = await outcomes(mongo, *(note(f"acti_{n}", 1, note=text) for n in range(5)))
+
+    assert written == [APPLIED, APPLIED, APPLIED, STALE, APPLIED]
+
+
+async def test_of_two_upserts_of_a_new_activity_the_newer_always_wins(mongo: Mongo) -> None:
+    races = 250
+    for round_ in range(6):
+        older, newer = (
+            [note(f"acti_{round_}_{n}", revision) for n in range(races)] for revision in (2, 3)
+        )
+
+        _, outcomes_of_newer = await asyncio.gather(
+            outcomes(mongo, *older), outcomes(mongo, *newer)
+        )
+
+        assert outcomes_of_newer == [APPLIED] * races
+    revisions = {document["_meta"]["revision"] async for document in mongo.activities.find({})}
+    assert revisions == {note("acti_1", 3).revision}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+async def test_any_order_and_repetition_gives_the_same_store(
+    mongo: Mongo, data: st.DataObject
+) -> None:
+    log = data.draw(event_logs(with_bad=False))
+    arriving = data.draw(arrivals(log))
+    batch_size = data.draw(st.integers(1, 10))
+    await mongo.activities.delete_many({})
+
+    async def write(records: list[bytes | None]) -> None:
+        for start in range(0, len(records), batch_size):
+            await write_changes(mongo, newest_changes(records[start : start + batch_size]))
+
+    await asyncio.gather(write(arriving[::2]), write(arriving[1::2]))
+
+    found = [document async for document in mongo.activities.find({})]
+    for document in found:
+        document["_meta"].pop("left_threads", None)
+        assert ("deleted_at" in document["_meta"]) is (
+            "_type" not in document and "id" not in document
+        )
+        document["_meta"].pop("deleted_at", None)
+    expected = [expected_document(change) for change in newest_changes(log)]
+    assert sorted(found, key=lambda one: one["_id"]) == sorted(expected, key=lambda one: one["_id"])
