@@ -1,0 +1,199 @@
+"""Records that can never be applied, set aside alone and published again (contract 1.6)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from service.errors import Halted
+from service.settings import MongoSettings
+from tests.factories import BAD_RECORDS, activity, event, record
+from tests.ingest.group import Group, environment, spawn, until
+
+ALL_BAD = [value for values in BAD_RECORDS.values() for value in values]
+
+
+def note(id_: str, minute: int = 1, **fields: Any) -> bytes:
+    at = f"2026-01-02T10:{minute:02}:00+00:00"
+    own = {"id": f"ev_{id_}_{minute}", "date_updated": at}
+    return record(event(activity("Note", id=id_, **fields), **own))
+
+
+def headers_of(letter: ConsumerRecord) -> dict[str, bytes]:
+    return dict(letter.headers)
+
+
+async def test_every_bad_record_is_set_aside_alone(group: Group) -> None:
+    good = [note(f"acti_{number}") for number in range(len(ALL_BAD))]
+    mixed = [value for pair in zip(good, ALL_BAD, strict=True) for value in pair]
+    await group.publish(mixed)
+
+    async with group.member(dead_letter_max_ratio=1):
+        await group.until_worked_off()
+
+    assert len(group.expected()["orga_1"]) == len(good)
+    await group.check()
+    codes = {
+        letter.value: headers_of(letter)["activity.error.code"]
+        for letter in await group.dead_letters()
+    }
+    assert codes == {value: code.encode() for value, code in group.model.dead_letters}
+
+
+async def test_dead_letter_says_what_it_was_and_why(group: Group) -> None:
+    bad = record(event(object_id="acti_1", id="ev_7") | {"data": None})
+    carried = [("trace", b"\x00\xff"), ("trace", None), ("activity.error.code", b"mine")]
+    async with group.producer() as producer:
+        sent = await producer.send_and_wait(
+            group.topics.names[1], bad, key=b"\x00key", headers=carried
+        )
+
+    async with group.member():
+        await group.until_worked_off()
+
+    (letter,) = await group.dead_letters()
+    assert (letter.key, letter.value) == (b"\x00key", bad)
+    assert letter.headers[:2] == (("trace", b"\x00\xff"), ("trace", None))
+    added = dict(letter.headers[2:])
+    assert len(added) == len(letter.headers) - 2
+    assert added.pop("__connect.errors.exception.message")
+    assert added == {
+        "__connect.errors.topic": group.topics.names[1].encode(),
+        "__connect.errors.partition": b"%d" % sent.partition,
+        "__connect.errors.offset": b"%d" % sent.offset,
+        "__connect.errors.stage": b"VALUE_CONVERTER",
+        "__connect.errors.exception.class.name": b"service.errors.Rejected",
+        "activity.error.code": b"invalid_event",
+        "activity.organization_id": b"orga_1",
+        "activity.event_id": b"ev_7",
+        "activity.attempt": b"1",
+    }
+
+
+async def test_refused_document_gives_way_to_the_older_one(group: Group) -> None:
+    beyond_16_mebibytes = note("acti_1", 2, filler=[0] * 1_400_000)
+    async with group.producer() as producer:
+        await producer.send(group.topics.names[0], note("acti_1", 1), partition=0)
+        await producer.send(group.topics.names[0], beyond_16_mebibytes, partition=0)
+        await producer.send(group.topics.names[0], note("acti_2", 1), partition=0)
+    group.model.apply(note("acti_1", 1))
+    group.model.apply(note("acti_2", 1))
+
+    async with group.member():
+        await group.until_worked_off()
+
+    assert await group.stored() == group.expected()
+    (letter,) = await group.dead_letters()
+    assert letter.value == beyond_16_mebibytes
+    assert headers_of(letter)["activity.error.code"] == b"too_large"
+
+
+async def test_fuse_stops_the_line_before_it_is_drained(group: Group) -> None:
+    async with group.producer(linger_ms=5) as producer:
+        for number in range(3000):
+            await producer.send(group.topics.names[0], b"{", key=b"%d" % number)
+
+    with pytest.raises(Halted, match="ACTIVITY_DEAD_LETTER_MAX_RATIO"):
+        async with group.member() as member:
+            await asyncio.wait({member.task}, timeout=30)
+
+    assert await group.dead_letters() == []
+    assert sum((await group.lag()).values()) == 3000
+
+
+async def test_one_bad_record_in_a_hundred_does_not_blow_the_fuse(group: Group) -> None:
+    values = [b"{" if number % 100 == 0 else note(f"acti_{number}") for number in range(2000)]
+    await group.publish(values, linger_ms=5)
+
+    async with group.member():
+        await group.until_worked_off()
+
+    assert len(await group.dead_letters()) == 20
+
+
+@pytest.fixture
+def command_environment(group: Group, mongo_settings: MongoSettings) -> dict[str, str]:
+    return environment(group, mongo_settings.url.get_secret_value(), mongo_settings.database)
+
+
+async def run_command(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    process = await spawn(environment, "dead-letters", *arguments)
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_list_shows_each_with_its_reason(
+    group: Group, command_environment: dict[str, str]
+) -> None:
+    secret = "nobody may read this"
+    await group.publish([b"{", record(event({"note": secret}, organization_id="orga_2"))])
+    async with group.member():
+        await group.until_worked_off()
+
+    status, everything, _ = await run_command(command_environment, "list")
+    _, of_one, counted = await run_command(
+        command_environment, "list", "--organization", "orga_2", "--code", "invalid_activity"
+    )
+
+    assert status == 0
+    assert len(everything.splitlines()) == 2
+    assert [line.split()[1] for line in of_one.splitlines()] == ["invalid_activity"]
+    assert counted.endswith("1 dead letters\n")
+    assert secret not in everything
+
+
+async def test_replay_publishes_each_distinct_record_once(
+    group: Group, command_environment: dict[str, str]
+) -> None:
+    """What was refused for its size is applied once the limit is raised."""
+    large = [note(f"acti_{number}", filler="x" * 2000) for number in range(3)]
+    await group.publish([*large, b"{"])
+    kept = [("trace", b"1")]
+    async with group.producer() as producer:
+        for _ in range(2):  # the same record twice: one distinct dead letter
+            await producer.send_and_wait(group.topics.names[0], large[0], key=b"0", headers=kept)
+    async with group.member(max_record_bytes=1500):
+        await group.until_worked_off()
+    assert len(await group.dead_letters()) == 6
+
+    dry = await run_command(command_environment, "replay", "--code", "too_large", "--dry-run")
+    wet = await run_command(command_environment, "replay", "--code", "too_large")
+    async with group.member():
+        await group.until_worked_off()
+
+    assert dry[:2] == (0, "3 distinct records would be published\n")
+    assert wet[:2] == (0, "3 distinct records published\n")
+    assert await group.stored() == group.expected()
+    assert len(await group.dead_letters()) == 6
+
+
+async def test_replayed_record_that_fails_again_counts_its_attempts(
+    group: Group, command_environment: dict[str, str]
+) -> None:
+    await group.publish([b"{"])
+    async with group.member():
+        await group.until_worked_off()
+        for _ in range(2):
+            await run_command(command_environment, "replay")
+            await group.until_worked_off()
+
+            async def is_set_aside() -> bool:
+                return not any((await group.lag()).values())
+
+            await until(is_set_aside)
+
+    attempts = [headers_of(letter)["activity.attempt"] for letter in await group.dead_letters()]
+    assert attempts == [b"1", b"2", b"3"]
+
+
+async def test_missing_dead_letter_topic_is_one_line(
+    command_environment: dict[str, str],
+) -> None:
+    missing = command_environment | {"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC": "nowhere"}
+
+    status, _, errors = await run_command(missing, "list")
+
+    assert status == 1
+    assert errors == "Error: ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic nowhere\n"
