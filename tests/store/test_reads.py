@@ -278,6 +278,54 @@ async def test_a_threads_users_are_all_of_its_emails(mongo: Mongo) -> None:
     assert await Listing(mongo).ids(lead, *apart) == []
 
 
+FILTERED = {
+    "note": ("Note", {}),
+    "custom_1": ("CustomActivity", {"custom_activity_type_id": "actitype_1"}),
+    "custom_2": ("CustomActivity", {"custom_activity_type_id": "actitype_2"}),
+    "custom_none": ("CustomActivity", {}),
+    "won": ("OpportunityStatusChange", {"opportunity_id": "oppo_1"}),
+    "lost": ("OpportunityStatusChange", {"opportunity_id": "oppo_2"}),
+    "form_1": ("FormSubmission", {"form_id": "form_1", "user_id": "user_1"}),
+    "form_2": ("FormSubmission", {"form_id": "form_2", "contact_id": "cont_1"}),
+    "whatsapp": ("WhatsAppMessage", {"external_whatsapp_message_id": "wamid.a/+=="}),
+}
+
+
+FILTERS: list[tuple[str | None, str, str]] = [
+    (None, "_type=actitype_1", "custom_1"),
+    (None, "_type=Note,actitype_1", "note custom_1"),
+    (None, "_type=Note,actitype_1&_type__in=Note,actitype_2", "note"),
+    (None, "_type=Custom", "custom_1 custom_2 custom_none"),
+    (None, "user_id=user_1", "form_1"),
+    (None, "contact_id=cont_1,cont_2", "form_2"),
+    ("CustomActivity", "custom_activity_type_id=actitype_1", "custom_1"),
+    ("CustomActivity", "custom_activity_type_id__in=actitype_2,x", "custom_2"),
+    ("CustomActivity", "custom_activity_type_id=actitype_2&_type=actitype_1", ""),
+    ("OpportunityStatusChange", "opportunity_id=oppo_1", "won"),
+    ("OpportunityStatusChange", "opportunity_id=oppo_1,oppo_2", "won lost"),
+    ("OpportunityStatusChange", "opportunity_id=oppo_3", ""),
+    ("FormSubmission", "form_id=form_1", "form_1"),
+    ("FormSubmission", "form_id=form_1,form_2&user_id=user_1", "form_1"),
+    ("FormSubmission", "form_id=form_1&form_id__in=form_2", ""),
+    ("WhatsAppMessage", "external_whatsapp_message_id=wamid.a/+==", "whatsapp"),
+]
+
+
+async def test_filters_let_through_what_they_name(mongo: Mongo) -> None:
+    await mongo.activities.insert_many(
+        [document(name, type_name) | fields for name, (type_name, fields) in FILTERED.items()]
+    )
+
+    for own, asked, found in FILTERS:
+        pairs = [(name, value) for name, _, value in (p.partition("=") for p in asked.split("&"))]
+        with_lead = [*pairs, ("lead_id", "lead_1")]
+        needs_lead = own is None or "custom" in asked
+
+        assert set(await Listing(mongo).ids(*with_lead, own=own)) == set(found.split()), asked
+        if not needs_lead:
+            assert set(await Listing(mongo).ids(*pairs, own=own)) == set(found.split()), asked
+
+
 async def test_deleted_activities_empty_threads_and_overlays_never_show(mongo: Mongo) -> None:
     email, thread = (
         activity("Email", id="acti_1", thread_id="thread_1"),
