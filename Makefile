@@ -39,19 +39,19 @@ run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 	@$(VENV)/bin/activity-consumers run
 
 manifests: $(INSTALLED) ## render and check the Kubernetes manifests
-	@$(PYTHON) -m tests.deploy.manifests
+	@$(PYTHON) -m pytest -q tests/deploy/test_manifests.py
 
-faults: $(INSTALLED) ## the long fault matrix, as a table
-	@$(PYTHON) -m tests.ingest.faults
+faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
+	@$(PYTHON) -m tests.ingest.faults $(SEED)
 
 bench: $(INSTALLED) ## every promise of speed; OPTIONS='--part reads' for one
 	@$(PYTHON) -m tests.bench run $(OPTIONS)
 
 bench-compare: $(INSTALLED) ## BASE=commit: that commit and this tree side by side
-	@$(PYTHON) -m tests.bench compare $(BASE) -- $(OPTIONS)
+	@$(PYTHON) -m tests.bench compare $(or $(BASE),$(error BASE=commit is missing)) -- $(OPTIONS)
 
-bench-large: $(INSTALLED) ## reads from twenty million activities
-	@$(PYTHON) -m tests.bench run --part reads --sizes 10000,20000000 $(OPTIONS)
+bench-large: $(INSTALLED) ## reads from up to ten million activities
+	@$(PYTHON) -m tests.bench run --part reads --sizes 10000,1000000,10000000 $(OPTIONS)
 
 $(SECRET): | $(INSTALLED)
 	@mkdir -p $(@D)
