@@ -4,6 +4,7 @@ PyMongo's asyncio API and Motor are the same calls but for a few; those few are 
 other module of the store knows which driver it runs on. The drivers' errors end here too.
 """
 
+import re
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, InsertOne
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -139,8 +140,20 @@ async def translated_errors() -> AsyncIterator[None]:
 async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
     """Run all operations; answer MongoDB's error code of each that failed, by its place.
 
+    Inserts and updates go apart: where the driver must repeat a bulk of both because it got no
+    connection, it runs the first kind only and reports success (seen with PyMongo 4.20).
     Raises `StoreUnavailable` where the rest is not known to be durable.
     """
+    inserts = [place for place, one in enumerate(operations) if isinstance(one, InsertOne)]
+    updates = [place for place, one in enumerate(operations) if not isinstance(one, InsertOne)]
+    faults = {}
+    for places in filter(None, (inserts, updates)):
+        codes = await _write_one_kind(collection, [operations[place] for place in places])
+        faults |= {places[index]: code for index, code in codes.items()}
+    return faults
+
+
+async def _write_one_kind(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
     async with translated_errors():
         try:
             await collection.bulk_write(operations, ordered=False)
@@ -180,7 +193,7 @@ def _open(settings: MongoSettings) -> Any:
             warnings.simplefilter("error", UserWarning)
             return _client_class(settings)(url, **_options(settings, url))
     except (PyMongoError, UserWarning, ValueError, TypeError, OSError) as error:
-        raise StartError(f"ACTIVITY_MONGO_URL: {_one_line(error)}") from None
+        raise StartError(f"ACTIVITY_MONGO_URL: {_explain(error, url)}") from None
 
 
 def _client_class(settings: MongoSettings) -> Any:
@@ -239,6 +252,19 @@ def _translate_failure(error: OperationFailure) -> StoreUnavailable | None:
     if error.code == _BAD_VALUE and "hint provided does not" in str(details.get("errmsg")):
         return StoreUnavailable("an index is missing: run `activity-service indexes`")
     return None
+
+
+def _explain(error: Exception, url: str) -> str:
+    """The driver's text, unless it repeats what may be a password: one that is not percent-encoded
+    is taken for a host, a port or a database."""
+    text = _one_line(error)
+    private = url.rpartition("@")[0] or url.partition("?")[0]
+    if {*re.findall(r"\w+", private.partition("://")[2])} & {*re.findall(r"\w+", text)}:
+        return (
+            "cannot be read; it is mongodb://USER:PASSWORD@HOST:PORT/?OPTIONS, with user and"
+            " password percent-encoded"
+        )
+    return text
 
 
 def _one_line(error: Exception) -> str:
