@@ -1,4 +1,4 @@
-"""An event, as a producer published it, to a change of one activity (contract 1.2 to 1.4)."""
+"""An event, as a producer published it, to a change of one activity (contract 1.2 to 1.6)."""
 
 import re
 from collections.abc import Mapping
@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.activities.base import ID_PATTERN
-from service.activities.checks import check_fields
-from service.activities.datetimes import parse_datetime, parse_microseconds
+from service.activities.data import parse_data
+from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
-from service.activities.limits import check_keys, check_limits, is_plain
-from service.activities.threads import derive_thread_id, to_preview
 from service.activities.types import BY_OBJECT_TYPE, ActivityType
-from service.errors import Rejected, RejectionCode
+from service.errors import Rejected
 
 OVERLAY_SUFFIX = "!overlay"
 OVERLAY_FIELDS = ("summary", "importance", "comment_summary")
-MAX_BODY_PREVIEW = 200
-MAX_PREVIEW_BYTES = 1024 * 1024
-# A byte of JSON becomes eight at most: in `1,` a number, its place in the array and its type.
-_SURELY_SMALL_BYTES = MAX_PREVIEW_BYTES // 8
 
 _is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
@@ -125,7 +119,7 @@ def _to_change(type_: ActivityType, event: Mapping[str, Any], record: bytes) -> 
     activity: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
     if event["action"] != "deleted":
-        activity, fields = _to_activity(type_, event, record)
+        activity, fields = parse_data(type_, event, record)
     id_, thread_id = event["object_id"], None
     if type_.name == "EmailThread":
         id_, thread_id = id_ + OVERLAY_SUFFIX, id_
@@ -159,95 +153,9 @@ def _event_time(event: Mapping[str, Any], key: str) -> int:
         raise Rejected("invalid_event", f"{key}: {error}") from error
 
 
-def _to_activity(
-    type_: ActivityType, event: Mapping[str, Any], record: bytes
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The activity that `data` describes, and its fields that deviate. Takes over `data`."""
-    activity = event["data"]
-    _check_identity(type_, event, activity)
-    try:
-        check_keys(activity)
-        if not is_plain(record):
-            check_limits(activity)
-        _fill(type_, event, activity)
-        _parse_datetimes(type_, activity)
-        fields = check_fields(type_, activity)
-    except ValueError as error:
-        raise Rejected("invalid_activity", str(error)) from error
-    if type_.name == "Email":
-        _complete_email(activity, record)
-    return activity, fields
-
-
-def _check_identity(type_: ActivityType, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """What `data` says of itself agrees with the event or is absent (contract 1.6 has the order)."""
-    expected: tuple[tuple[str, str, RejectionCode], ...] = (
-        ("_type", type_.name, "type_mismatch"),
-        ("id", event["object_id"], "id_mismatch"),
-        ("organization_id", event["organization_id"], "organization_mismatch"),
-    )
-    differing = [row for row in expected if data.get(row[0]) not in (None, row[1])]
-    for key, *_ in differing:
-        if not isinstance(data[key], str):
-            raise Rejected("invalid_activity", f"{key}: a string or null")
-    for key, value, code in differing:
-        if data[key] or key == "_type":
-            raise Rejected(code, f"{key}: absent, null or {value}, as the event says")
-
-
-def _fill(type_: ActivityType, event: Mapping[str, Any], activity: dict[str, Any]) -> None:
-    """Contract 1.3, all but what is derived from an email's other fields."""
-    activity["_type"] = type_.name
-    activity["id"] = event["object_id"]
-    activity["organization_id"] = event["organization_id"]
-    for field in type_.id_fields:
-        if activity.get(field) == "":
-            activity[field] = None
-    for field in type_.nullable_fields:
-        activity.setdefault(field, None)
-    if activity["lead_id"] is None:
-        activity["lead_id"] = event.get("lead_id")
-    if activity.get("users") is None:
-        activity["users"] = []
-    if activity.get("date_updated") is None:
-        activity["date_updated"] = event.get("date_updated") or event["date_created"]
-    if activity.get("activity_at") is None:
-        activity["activity_at"] = activity.get("date_created")
-
-
-def _parse_datetimes(type_: ActivityType, activity: dict[str, Any]) -> None:
-    if activity.get("date_created") is None:
-        raise ValueError("date_created: required")
-    for field in type_.datetime_fields:
-        if activity.get(field) is not None:
-            try:
-                activity[field] = parse_datetime(activity[field])
-            except ValueError as error:
-                raise ValueError(f"{field}: {error}") from error
-
-
-def _complete_email(email: dict[str, Any], record: bytes) -> None:
-    if email["body_preview"] is None:
-        email["body_preview"] = (email.get("body_text") or "")[:MAX_BODY_PREVIEW] or None
-    email["thread_id"] = derive_thread_id(email["organization_id"], email)
-    if len(record) > _SURELY_SMALL_BYTES and _stored_bytes(to_preview(email)) > MAX_PREVIEW_BYTES:
-        raise Rejected("too_large", f"the preview part exceeds {MAX_PREVIEW_BYTES} bytes")
-
-
 def _to_overlay(thread: Mapping[str, Any]) -> dict[str, Any]:
     fields = ("id", "organization_id", *OVERLAY_FIELDS)
     return {field: thread[field] for field in fields if field in thread}
-
-
-def _stored_bytes(value: Any) -> int:
-    """The bytes of a value in a document; the thread of an email holds five such previews."""
-    if isinstance(value, dict):
-        return 5 + sum(2 + len(key.encode()) + _stored_bytes(one) for key, one in value.items())
-    if isinstance(value, list):
-        return 5 + sum(2 + len(str(i)) + _stored_bytes(one) for i, one in enumerate(value))
-    if isinstance(value, str):
-        return 5 + len(value.encode())
-    return 8
 
 
 def _is_valid_id(value: Any) -> bool:

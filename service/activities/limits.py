@@ -40,11 +40,11 @@ def check_keys(activity: Mapping[str, Any]) -> None:
             raise ValueError(f"the key {key} is reserved")
 
 
-def check_limits(activity: Mapping[str, Any]) -> None:
+def check_limits(activity: dict[str, Any]) -> None:
     """Look through a whole activity. Raises `ValueError` for the first limit that it exceeds."""
     if any(key.startswith("$") for key in activity):
         raise ValueError("a top-level key begins with $")
-    level, values = 1, [activity]
+    level, values = 1, list[Any]([activity])
     while values:
         if level > MAX_LEVELS:
             raise ValueError(f"nested deeper than {MAX_LEVELS} levels")
@@ -53,7 +53,7 @@ def check_limits(activity: Mapping[str, Any]) -> None:
 
 
 def _containers_in(container: Any) -> list[Any]:
-    if isinstance(container, Mapping):
+    if isinstance(container, dict):
         _check_object(container)
         container = container.values()
     inner = []
@@ -65,7 +65,7 @@ def _containers_in(container: Any) -> list[Any]:
     return inner
 
 
-def _check_object(value: Mapping[str, Any]) -> None:
+def _check_object(value: dict[str, Any]) -> None:
     if any("\0" in key for key in value):
         raise ValueError("a key holds a NUL")
     if isinstance(value.get("$ref"), str) and "$id" in value:
