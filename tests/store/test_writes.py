@@ -8,10 +8,15 @@ from typing import Any
 from bson import encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from deploy.local.mongodb import MongoServer
 from service.activities.events import Change
-from service.store.mongo import Mongo
+from service.settings import MongoSettings, RetentionSettings
+from service.store.indexes import ensure_indexes
+from service.store.mongo import Mongo, connect
 from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, write_changes
+from tests.conftest import Driver
 from tests.factories import arrivals, event_logs
 from tests.store.conversations import (
     ORGANIZATION,
@@ -22,6 +27,7 @@ from tests.store.conversations import (
 )
 
 APPLIED, STALE, REFUSED = Outcome.APPLIED, Outcome.STALE, Outcome.REFUSED
+UPSERT = "hangBeforeUpsertPerformsInsert"
 ODD = {"a.b": 1, "": {"": 2}, "$c": {"$set": "$d"}, "Price in $. (net)": ["$$NOW", {"$e": None}]}
 
 
@@ -178,19 +184,46 @@ async def test_a_batch_larger_than_one_message_is_written_whole(mongo: Mongo) ->
 
 
 async def test_of_two_upserts_of_a_new_activity_the_newer_always_wins(mongo: Mongo) -> None:
-    races = 250
-    for round_ in range(6):
-        older, newer = (
-            [note(f"acti_{round_}_{n}", revision) for n in range(races)] for revision in (2, 3)
-        )
+    races, at_once = 750, 5
+    for start in range(0, races, at_once):
+        pairs = [
+            (note(f"acti_{n}", 2), note(f"acti_{n}", 3)) for n in range(start, start + at_once)
+        ]
 
-        _, outcomes_of_newer = await asyncio.gather(
-            outcomes(mongo, *older), outcomes(mongo, *newer)
-        )
+        writing = [outcomes(mongo, one) for pair in pairs for one in (pair, pair[::-1])[start % 2]]
+        await asyncio.gather(*writing)
 
-        assert outcomes_of_newer == [APPLIED] * races
-    revisions = {document["_meta"]["revision"] async for document in mongo.activities.find({})}
-    assert revisions == {note("acti_1", 3).revision}
+    newest = {"_meta.revision": note("acti_1", 3).revision}
+    assert await mongo.activities.count_documents(newest) == races
+
+
+async def test_an_upsert_that_loses_the_race_to_an_older_one_is_repeated(
+    breakable_mongo_server: MongoServer, mongo_driver: Driver, database_name: str
+) -> None:
+    settings_ = MongoSettings(
+        url=SecretStr(breakable_mongo_server.url), database=database_name, driver=mongo_driver
+    )
+    async with connect(settings_) as mongo:
+        await ensure_indexes(mongo, RetentionSettings())
+        for race in range(10):
+            # Both find nothing, and only then either inserts.
+            entered = await set_failpoint(mongo, "alwaysOn")
+            newer = asyncio.create_task(outcomes(mongo, note(f"acti_{race}", 3)))
+            older = asyncio.create_task(outcomes(mongo, note(f"acti_{race}", 2)))
+            await mongo.client.admin.command(
+                "waitForFailPoint", UPSERT, timesEntered=entered + 2, maxTimeMS=10_000
+            )
+            await set_failpoint(mongo, "off")
+
+            assert await newer == [APPLIED]
+            assert (await older)[0] in (APPLIED, STALE)
+            assert await stored(mongo, f"acti_{race}") == expected_document(note(f"acti_{race}", 3))
+
+
+async def set_failpoint(mongo: Mongo, mode: str) -> int:
+    """Make upserts that match nothing wait, or go on; answer how many have waited so far."""
+    answer = await mongo.client.admin.command("configureFailPoint", UPSERT, mode=mode)
+    return int(answer["count"])
 
 
 @settings(
