@@ -8,13 +8,14 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import get_args
 
 from aiohttp import web
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
-from service.errors import StartError
+from service.errors import RejectionCode, StartError
 
 # Seconds. From one fast find up to the longest time limit.
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -63,6 +64,9 @@ DEAD_LETTERS = Counter(
     "Records set aside, by code. A rise: read them with `activity-consumers dead-letters list`.",
     ["code"],
 )
+for _code in get_args(RejectionCode):
+    # From 0 on, or Prometheus would not see the first one of a code as a rise.
+    DEAD_LETTERS.labels(_code)
 BATCH_RECORDS = Histogram(
     "activity_batch_records",
     "Records of one batch. Large: there is a backlog.",

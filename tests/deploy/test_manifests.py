@@ -4,7 +4,9 @@ from typing import get_args
 
 import pytest
 
+from service import observability
 from service import settings as service_settings
+from service.errors import RejectionCode
 from tests.deploy import manifests, metrics
 from tests.deploy.manifests import OVERLAYS, Manifest, container, pod, processes, workloads
 
@@ -386,3 +388,13 @@ def test_a_panel_shows_what_is_exposed(panel: str, expression: str) -> None:
     assert metrics.labels_in(expression) <= metrics.SCRAPED_LABELS.union(
         *(metric.labels for metric in known)
     )
+
+
+def test_the_first_dead_letter_is_a_rise() -> None:
+    counted = {
+        sample.labels["code"]
+        for family in observability.DEAD_LETTERS.collect()
+        for sample in family.samples
+    }
+
+    assert counted == set(get_args(RejectionCode))
