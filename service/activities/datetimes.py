@@ -49,7 +49,8 @@ def parse_microseconds(text: object) -> int:
 
 
 def parse_instant(text: object, *, offset: timedelta = _NO_OFFSET) -> Instant:
-    """The exact time of a date-time; naive and bare ones are `offset` ahead of UTC.
+    """The exact time of a date-time; naive and bare ones are `offset`, in whole milliseconds,
+    ahead of UTC.
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """

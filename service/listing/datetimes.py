@@ -34,14 +34,14 @@ def to_milliseconds(time: datetime) -> int:
 
 
 def parse_tz_offset(text: str | None) -> timedelta:
-    """How far naive date-times are ahead of UTC. Raises `InvalidRequest`."""
+    """How far naive date-times are ahead of UTC, to the millisecond. Raises `InvalidRequest`."""
     if text is None:
         return timedelta()
     if _OFFSET.fullmatch(text) is None or abs(float(text)) > _MAX_OFFSET_HOURS:
         raise InvalidRequest(
             f"{TZ_OFFSET}: hours from -14 to 14 are accepted, e.g. -4 or 5.5.", parameter=TZ_OFFSET
         )
-    return timedelta(hours=float(text))
+    return round(timedelta(hours=float(text)) / _MILLISECOND) * _MILLISECOND
 
 
 def parse_bound(text: str, operator: Operator, offset: timedelta) -> int:

@@ -261,6 +261,7 @@ def test_all_bounds_hold() -> None:
     ("text", "tz_offset", "milliseconds"),
     [
         ("2026-01-01T00:00:00", None, NEW_YEAR),
+        ("2026-01-01T00:00:00", "-0.000001", NEW_YEAR + 4),
         ("2026-01-01T00:00:00", "-4", NEW_YEAR + 4 * HOUR),
         ("2026-01-01", "5.5", NEW_YEAR - 5 * HOUR - HOUR // 2),
         ("2026-01-01", "+14", NEW_YEAR - 14 * HOUR),
