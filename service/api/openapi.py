@@ -11,6 +11,7 @@ from openapi_pydantic import (
     Components,
     Header,
     Info,
+    Link,
     MediaType,
     OpenAPI,
     Operation,
@@ -33,6 +34,7 @@ from service.api.schemas import REFERENCE, activity_schemas
 from service.listing.datetimes import TZ_OFFSET
 from service.listing.parameters import (
     CUSTOM_TYPE_PREFIX,
+    PARAMETERS,
     TYPE_NAMES,
     Form,
     parameters_of,
@@ -44,7 +46,7 @@ DESCRIPTION = f"""A lead's timeline: activities and email threads, newest first.
 Every path answers with and without its final slash, and to HEAD as to GET. Writing happens through
 Kafka only: any other method is a 405 with `Allow: GET, HEAD`. A `POST` with
 `x-http-method-override: GET` and a body `{{"_params": {{...}}}}` of at most {MAX_BODY_BYTES} bytes
-is exactly that GET, on every path.
+is exactly that GET, on every path (components: requestBodies/Params).
 
 A repeated parameter and a comma list mean the same, an empty value counts as absent, and unknown
 parameters are ignored. "Exactly one lead": the distinct ids that satisfy both `lead_id` and
@@ -56,7 +58,9 @@ DATETIME_SCHEMA: dict[str, Any] = {
     "description": f"Without an offset: in the zone of {TZ_OFFSET}, else UTC.",
     "anyOf": [{"format": "date-time"}, {"format": "date"}],
 }
+_FIRST_ID = "$response.body#/data/0/id"
 _ONE_LEAD = " Needs exactly one lead."
+_ANY_TEXT = (Form.FIELDS, Form.TEXTS, Form.CURSOR)
 ERROR_STATUSES = (400, 401, 404, 413, 414)
 LATER_STATUSES = (429, 503, 504)
 
@@ -81,6 +85,7 @@ def build_document() -> dict[str, Any]:
             parameters=_parameters(),
             headers=_headers(),
             responses=_failures(),
+            requestBodies={"Params": _params_body()},
             securitySchemes={
                 "basic": SecurityScheme(
                     type="http", scheme="basic", description="The key as user, no password."
@@ -106,23 +111,14 @@ def _paths() -> dict[str, PathItem]:
 
 def _listing(own_type: ActivityType | None) -> PathItem:
     title = f"Activities of type {own_type.name}." if own_type else "Activities of all types."
-    rows = parameters_of(own_type)
-    query = [_reference("parameters", _key(row, own_type)) for row in rows.values()]
-    zone = _reference("parameters", TZ_OFFSET)
+    rows = parameters_of(own_type).values()
+    names = [*(_key(row, own_type) for row in rows), TZ_OFFSET]
     schema = f"{own_type.name}Page" if own_type else "Page"
-    get = _get(title, "listing", schema, [*query, zone], headers=("Link",))
-    post = get.model_copy(
-        update={
-            "parameters": [
-                _reference("parameters", "Override"),
-                zone,
-                _reference("parameters", "_cursor"),
-            ],
-            "requestBody": _params_body(own_type),
-            "responses": {**(get.responses or {}), "405": _reference("responses", "405")},
-        }
-    )
-    return PathItem(get=get, post=post)
+    get = _get(title, "listing", schema, names, headers=("Link",))
+    get.operationId = f"list{_word(own_type)}"
+    first = Link(operationId=f"get{_word(own_type)}", parameters={"id": _FIRST_ID})
+    _success(get).links = {"first": first}
+    return PathItem(get=get)
 
 
 def _single(own_type: ActivityType | None) -> PathItem:
@@ -130,16 +126,27 @@ def _single(own_type: ActivityType | None) -> PathItem:
     if own_type is not None:
         title = f"One activity of type {own_type.name}."
     schema = f"{own_type.name}Row" if own_type else "Row"
-    parameters = [_reference("parameters", name) for name in ("id", "_fields")]
-    return PathItem(get=_get(title, "single", schema, parameters))
+    get = _get(title, "single", schema, ["id", "_fields"])
+    get.operationId = f"get{_word(own_type)}"
+    return PathItem(get=get)
+
+
+def _word(own_type: ActivityType | None) -> str:
+    return own_type.name if own_type else "Activity"
+
+
+def _success(operation: Operation) -> Response:
+    response = (operation.responses or {})["200"]
+    assert isinstance(response, Response)  # noqa: S101 for the type checker: `_get` made it
+    return response
 
 
 def _get(
     title: str,
     tag: str,
     schema: str,
-    parameters: Sequence[Reference],
-    headers: tuple[str, ...] = (),
+    parameters: Sequence[str],
+    headers: Sequence[str] = (),
 ) -> Operation:
     shown = {name: _reference("headers", name) for name in ("X-Request-Id", "RateLimit", *headers)}
     content = {"application/json": MediaType(schema=_reference("schemas", schema))}
@@ -150,7 +157,7 @@ def _get(
     return Operation(
         summary=title,
         tags=[tag],
-        parameters=list(parameters),
+        parameters=[_reference("parameters", name) for name in parameters],
         responses={
             "200": Response(description=phrase(200), headers=shown, content=content),
             **failures,
@@ -171,14 +178,12 @@ def _get_document() -> Operation:
     )
 
 
-def _params_body(own_type: ActivityType | None) -> RequestBody:
-    reference = {"$ref": REFERENCE.format(model="Params")}
-    own = [row for row in parameters_of(own_type).values() if row.own_list is not None]
-    params = {"allOf": [reference, _params(own)]} if own else reference
-    schema = Schema(type="object", properties={"_params": Schema(**params)})
+def _params_body() -> RequestBody:
+    params = {"$ref": REFERENCE.format(model="Params")}
     return RequestBody(
-        description="The parameters; these win over the query string, null stands for absent.",
-        content={"application/json": MediaType(schema=schema)},
+        description="Of a POST that stands for a GET: its parameters, which win over the query"
+        " string. A list stands for a comma list, null for absent.",
+        content={"application/json": MediaType(schema=Schema(properties={"_params": params}))},
     )
 
 
@@ -227,7 +232,8 @@ def _query_parameter(row: Row, own_type: ActivityType | None) -> Parameter:
         "query",
         schema,
         description=description + (_ONE_LEAD if row.needs_one_lead(own_type) else ""),
-        allowEmptyValue=True,
+        # Where any text is a value, the empty one is no special case.
+        allowEmptyValue=row.form not in _ANY_TEXT,
         **({"style": "form", "explode": False} if is_list else {}),
     )
 
@@ -259,7 +265,7 @@ def _item_schema(form: Form) -> dict[str, Any]:
     if form is Form.IDS:
         return ID_SCHEMA
     if form is Form.TYPES:
-        custom = {"type": "string", "pattern": f"^{CUSTOM_TYPE_PREFIX}[A-Za-z0-9_.:@-]+$"}
+        custom = {"type": "string", "pattern": f"^{CUSTOM_TYPE_PREFIX}[A-Za-z0-9_.:@-]{{1,119}}$"}
         return {"anyOf": [{"enum": list(TYPE_NAMES)}, custom]}
     return {"type": "string"}
 
@@ -312,7 +318,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
         "Row": _one_of(*names, "StrippedEmail", "ChosenFields"),
         **pages,
         "Page": _page("Row"),
-        "Params": _params(parameters_of(None).values()),
+        "Params": _params(PARAMETERS),
         "Me": _ME,
         "Error": _error({"type": "string"}),
         "Later": _error(_LATER, rate_reset=_SECONDS),
