@@ -146,7 +146,7 @@ async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[in
     """
     inserts = [place for place, one in enumerate(operations) if isinstance(one, InsertOne)]
     updates = [place for place, one in enumerate(operations) if not isinstance(one, InsertOne)]
-    faults = {}
+    faults: dict[int, int] = {}
     for places in filter(None, (inserts, updates)):
         codes = await _write_one_kind(collection, [operations[place] for place in places])
         faults |= {places[index]: code for index, code in codes.items()}
