@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 STACK_FOLDER = Path(__file__).parents[2] / ".stack"
-LEFTOVER_SECONDS = 3600
+LEFTOVER_SECONDS = 900
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[Path]:
 def run_folder() -> Iterator[Path]:
     """A folder for the data and logs of one run, gone with it.
 
-    After an error it stays for an hour, since a message may have named a log; so does what a run
-    that was killed has left.
+    After an error it stays for a quarter of an hour, since a message may have named a log; so
+    does what a run that was killed has left.
     """
     with ExitStack() as held:
         with locked(STACK_FOLDER / "runs") as runs:

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from deploy.local.prerequisites import find_java, find_kafka_jars
 from deploy.local.processes import Server, find_free_port
+from service.errors import StartError
 
 _CLUSTER_ID = "YWN0aXZpdHktc2VydmljZQ"
 _JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -84,7 +85,7 @@ class KafkaServer(Server):
         try:
             async with administration(self.bootstrap_servers) as admin:
                 return bool((await admin.describe_cluster())["brokers"])
-        except KafkaError:
+        except (KafkaError, StartError):
             return False
 
     def _scram_options(self) -> list[str]:
@@ -115,10 +116,13 @@ class KafkaServer(Server):
 
 @asynccontextmanager
 async def administration(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that creates and describes topics."""
+    """A client that creates and describes topics. Raises `StartError` where nobody answers."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
-        await client.start()
+        try:
+            await client.start()
+        except KafkaConnectionError as error:
+            raise StartError(f"Kafka does not answer at {bootstrap_servers}") from error
         yield client
     finally:
         await client.close()

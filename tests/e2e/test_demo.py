@@ -16,6 +16,7 @@ from pymongo import AsyncMongoClient
 
 from deploy.local.demo.display import Display
 from deploy.local.kafka import administration
+from deploy.local.processes import find_free_port
 from deploy.local.stack import Kafka, Mongo
 
 PROJECT = Path(__file__).parents[2]
@@ -56,6 +57,17 @@ async def test_pasted_lines_are_answered_until_ctrl_c(environment: dict[str, str
 
     assert (len(requests), set(statuses)) == (7, {200})
     assert (demo.returncode, complaint) == (0, "")
+
+
+async def test_unreachable_kafka_is_one_line(environment: dict[str, str]) -> None:
+    environment["ACTIVITY_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{find_free_port()}"
+
+    async with running_demo(environment, "--once") as demo:
+        _, complaint = await finish(demo)
+
+    assert demo.returncode == 1
+    assert "Kafka does not answer at 127.0.0.1" in complaint
+    assert "Traceback" not in complaint
 
 
 def test_broken_claim_ends_the_demo_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ async def _is_visible(stage: Stage) -> bool:
         if {activity["id"] for activity in found} != listed:
             return False
     _, call = await stage.app.get(f"/activity/{stage.story.call['id']}/")
-    return bool(call["status"] == "completed")
+    return bool(call.get("status") == "completed")
 
 
 async def show_outcomes(stage: Stage) -> None:
@@ -103,7 +103,10 @@ async def show_timeline(stage: Stage) -> None:
         },
     )
     dates = [row["date_created"] for row in rows]
-    stage.display.claim("newest first, over three pages by cursor", is_so=_is_descending(dates))
+    stage.display.claim(
+        f"all {len(rows)} of them, newest first, over three pages by cursor",
+        is_so=_is_descending(dates) and len(rows) == len(story.journal.listed[lead_id]),
+    )
     types = {row["_type"] for row in rows}
     stage.display.claim(f"{len(types)} types of activity, one listing", is_so=len(types) == 14)
     _, call = await stage.app.get(f"/activity/call/{story.call['id']}/")
@@ -151,20 +154,29 @@ async def show_conversations(stage: Stage) -> None:
 
 async def show_live(stage: Stage) -> None:
     """One event at a time, each asked for until it is there."""
-    milliseconds = []
+    milliseconds: list[float] = []
     for number in range(LIVE_MESSAGES):
-        message = tell_live(stage.story.journal, datetime.now(UTC), number)
-        started = time.monotonic()
-        await publish(stage.producer, stage.place.topics, [stage.story.journal.latest])
-        is_there = partial(_is_there, stage.app, f"/activity/{message['id']}/")
-        if await wait_until(is_there) is not None:
-            milliseconds.append((time.monotonic() - started) * 1000)
+        seconds = await _publish_live(stage, number)
+        if seconds is None:
+            break
+        milliseconds.append(seconds * 1000)
     stage.display.heading("From published to visible, one event at a time")
     stage.display.claim(
-        f"{LIVE_MESSAGES} messages: median {statistics.median(milliseconds):.0f} ms,"
-        f" slowest {max(milliseconds):.0f} ms",
+        f"{LIVE_MESSAGES} messages: median {statistics.median(milliseconds or [0]):.0f} ms,"
+        f" slowest {max(milliseconds, default=0):.0f} ms",
         is_so=len(milliseconds) == LIVE_MESSAGES,
     )
+
+
+async def _publish_live(stage: Stage, number: int) -> float | None:
+    """Seconds from before it is published to the first answer that holds it, or None."""
+    started = time.monotonic()
+    message = tell_live(stage.story.journal, datetime.now(UTC), number)
+    await publish(stage.producer, stage.place.topics, [stage.story.journal.latest])
+    is_there = partial(_is_there, stage.app, f"/activity/{message['id']}/")
+    if await wait_until(is_there) is None:
+        return None
+    return time.monotonic() - started
 
 
 async def _is_there(app: App, path: str) -> bool:

@@ -59,9 +59,9 @@ async def furnished(place: Place) -> AsyncIterator[str]:
     """
     servers, environment = place.bootstrap_servers, place.environment
     key = ("service", "keys", "create", "--organization", ORGANIZATION, "--name", "demo")
+    await create_topics(servers, place.topics.values(), partitions=PARTITIONS)
+    await create_dead_letter_topic(servers, place.dead_letter_topic)
     try:
-        await create_topics(servers, place.topics.values(), partitions=PARTITIONS)
-        await create_dead_letter_topic(servers, place.dead_letter_topic)
         await run_command("service", "indexes", environment=environment)
         yield await run_command(*key, environment=environment)
     finally:
