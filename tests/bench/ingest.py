@@ -104,7 +104,6 @@ async def consumer(bench: Bench, name: str, *topics: str) -> AsyncIterator[Proce
         "run",
         environment=environment,
         log=bench.logs / f"{group}.log",
-        start_line="activity-consumers started",
     ) as process:
         yield process
         bench.consumer_megabytes = max(bench.consumer_megabytes, process.memory_megabytes())

@@ -102,7 +102,6 @@ async def _beside(
             "serve",
             environment=api_environment(bench.mongo_url, name),
             log=bench.logs / f"{name}.log",
-            start_line="activity-service started",
         ) as api,
         consumer(bench, name, *topics) as process,
     ):

@@ -186,7 +186,7 @@ async def serve(url: str, database: str, driver: str, count: str) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line = {"message": "bare handler started", "port": runner.addresses[0][1]}
+    line = {"message": "started", "http_port": runner.addresses[0][1]}
     sys.stderr.write(orjson.dumps(line).decode() + "\n")
     sys.stderr.flush()
     await asyncio.Event().wait()

@@ -34,18 +34,19 @@ class Process:
 
 
 @asynccontextmanager
-async def running(
-    *command: str, environment: dict[str, str], log: Path, start_line: str
-) -> AsyncIterator[Process]:
+async def running(*command: str, environment: dict[str, str], log: Path) -> AsyncIterator[Process]:
     """Run `python -m COMMAND` until its start line is in its log; stop it by SIGTERM at the end."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *command, env=os.environ | environment, stderr=output
         )
     try:
-        started = await _started(process, log, start_line)
+        started = await _started(process, log)
         yield Process(
-            process.pid, int(started.get("port", 0)), int(started.get("operations_port", 0)), log
+            process.pid,
+            int(started.get("http_port", 0)),
+            int(started.get("operations_port", 0)),
+            log,
         )
     finally:
         if process.returncode is None:
@@ -53,15 +54,13 @@ async def running(
             await asyncio.wait_for(process.wait(), STOP_SECONDS)
 
 
-async def _started(
-    process: asyncio.subprocess.Process, log: Path, start_line: str
-) -> dict[str, Any]:
+async def _started(process: asyncio.subprocess.Process, log: Path) -> dict[str, Any]:
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while asyncio.get_running_loop().time() < deadline and process.returncode is None:
         for line in log.read_bytes().splitlines():
             if line.startswith(b"{") and line.endswith(b"}"):
                 entry: dict[str, Any] = orjson.loads(line)
-                if entry.get("message") == start_line:
+                if entry.get("message") == "started":
                     return entry
         await asyncio.sleep(0.02)
     raise RuntimeError(f"it did not start, see {log}:\n{log.read_text()[-2000:]}")

@@ -153,7 +153,6 @@ async def servers(
                 "serve",
                 environment=environment,
                 log=logs / f"api-{driver}.log",
-                start_line="activity-service started",
             )
         )
         await until_ready(api)
@@ -162,7 +161,6 @@ async def servers(
                 *limit_command,
                 environment={},
                 log=logs / f"bare-{driver}.log",
-                start_line="bare handler started",
             )
         )
         yield api, Target(api.port, authorization(key)), Target(bare.port)
