@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, cast
 
@@ -37,6 +38,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile("[0-9]+")
 _FIELDS_ITEM = re.compile(r"_fields\[[0-9]+\]")
 _EMAIL, _THREAD, _CUSTOM_ACTIVITY = "Email", "EmailThread", "CustomActivity"
+_ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
 _MEMBER_FIELDS = ("user_id", "contact_id")
 _OWN_LIST_FIELDS = (
@@ -72,7 +74,8 @@ def parse_query(
     `parameters` are decoded and in their order; `tz_offset` is the header's text. Raises
     `InvalidRequest`.
     """
-    values = _read_values(parameters, parameters_of(own_type), parse_tz_offset(tz_offset))
+    known = parameters_of(own_type)
+    values = _read_values(parameters, known, parse_tz_offset(tz_offset))
     sort = _to_sort(values.get("_order_by", "-date_created"))
     leads = _both(values.get("lead_id"), values.get("lead_id__in"))
     _check_one_lead(values, leads, sort, own_type)
@@ -83,7 +86,7 @@ def parse_query(
         organization_id=organization_id,
         types=_to_emitted(types.names, mode) if _is_own(values, organization_id) else (),
         sort=sort,
-        bounds=_to_bounds(values, sort, parameters_of(own_type)),
+        bounds=_to_bounds(values, sort, known),
         leads=None if leads is None else tuple(sorted(leads)),
         ids=None if ids is None else tuple(sorted(ids)),
         conditions=tuple(_to_conditions(values)),
@@ -234,8 +237,9 @@ def _check_one_lead(
         return
     if sort.field == "activity_at":
         _refuse("_order_by", "activity_at needs exactly one lead_id")
-    for name, parameter in parameters_of(own_type).items():
-        if name in values and parameter.needs_one_lead(own_type):
+    known = parameters_of(own_type)
+    for name in values:
+        if known[name].needs_one_lead(own_type):
             _refuse(name, "it needs exactly one lead_id")
 
 
@@ -257,12 +261,13 @@ def _to_types(values: Mapping[str, Any], own_type: ActivityType | None) -> _Type
     filters = [values[name] for name in ("_type", "_type__in") if name in values]
     if own_type is not None:
         filters.append(_Types(frozenset({own_type.name})))
-    types = _Types(frozenset(BY_NAME) - (frozenset() if filters else {_THREAD}))
+    types = _Types(_ALL_TYPES if filters else _ALL_TYPES - {_THREAD})
     for each in filters:
         types &= each
     return types
 
 
+@lru_cache
 def _to_emitted(names: frozenset[str], mode: Mode) -> tuple[str, ...]:
     """The types of the rows, in the order of contract 1.4: the mode says how emails appear."""
     if mode != "false" and _EMAIL in names:

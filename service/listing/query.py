@@ -94,7 +94,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows as the JSON that the API shows, and where the next page begins (None = at its end)."""
+    """Rows as the API shows them, and where the next page begins (None = at its end).
+
+    `rows` are pieces of JSON, each of one row or more with commas between.
+    """
 
     rows: list[bytes]
     has_more: bool

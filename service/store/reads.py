@@ -1,10 +1,11 @@
 """Every question that is asked of the activities: `plans` says how, this module asks."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from service.activities.types import BY_NAME
 from service.errors import StoreTimeout
@@ -29,8 +30,15 @@ from service.store.rendering import RowRenderer, ThreadRenderer, to_json, to_row
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
+# Rendered together: one by one takes five times as long, and all at once could be gigabytes.
+DOCUMENTS_AT_ONCE = 10
 
-_Place = tuple[datetime, str]
+
+class _Place(NamedTuple):
+    """Where a row stands: its sort time and its stored id."""
+
+    time: datetime
+    id: str
 
 
 async def find_page(mongo: Mongo, query: Query, *, max_seconds: float, max_page_bytes: int) -> Page:
@@ -72,11 +80,12 @@ async def get_activity(
     with FIND_SECONDS.labels("activity").time():
         async with translated_errors():
             find = to_finds(query)[0]
-            found = [each async for each in source.documents(find, to_projection(query))]
+            async with source.asking(find, to_projection(query)) as groups:
+                found = [document async for group in groups for document in group]
             if not found:
                 return None
             # Of an activity and a thread of one id, the activity's stored id is the lower one.
-            document = min(found, key=lambda each: each["id"])
+            document = min(found, key=itemgetter("id"))
             row = to_row(document, fields=fields, strips_emails=False)
             if document["_type"] != THREAD or not _are_emails_wanted(fields):
                 return to_json(row)
@@ -91,10 +100,11 @@ class _Source:
         self._activities = mongo.activities
         self._end = time.monotonic() + max_seconds
 
-    async def documents(
+    @asynccontextmanager
+    async def asking(
         self, find: Find, projection: Mapping[str, int], *, limit: int = 0, skip: int = 0
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """The documents as they arrive; a caller that leaves early closes it (`aclosing`)."""
+    ) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
+        """Documents as they arrive, some at a time. Leaving early ends the query in MongoDB too."""
         cursor = self._activities.find(
             find.filter,
             projection,
@@ -105,8 +115,7 @@ class _Source:
             max_time_ms=self._remaining_milliseconds(),
         )
         try:
-            async for document in cursor:
-                yield document
+            yield _in_groups(cursor)
         finally:
             if cursor.alive:
                 await cursor.close()
@@ -118,22 +127,34 @@ class _Source:
         return remaining
 
 
+async def _in_groups(cursor: AsyncIterable[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    async for document in cursor:
+        group.append(document)
+        if len(group) == DOCUMENTS_AT_ONCE:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
 async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -> Page:
     """MongoDB gives the rows in their order; one more than the limit tells whether more follow."""
-    places: list[_Place] = []
-    rows: list[bytes] = []
     projection = to_projection(query) if query.limit else to_key_projection(query)
+    rows: list[bytes] = []
+    missing, last, following = query.limit, None, None
     for find in to_finds(query):
-        missing = query.limit + 1 - len(places)
-        if not missing:
+        if following is not None:
             break
-        documents = source.documents(find, projection, limit=missing, skip=query.skip)
-        async with aclosing(documents):
-            async for document in documents:
-                places.append((document[query.sort.field], document["id"]))
-                if len(rows) < query.limit:
-                    rows.append(renderer.render(document))
-    return _to_page(query, places, rows)
+        async with source.asking(find, projection, limit=missing + 1, skip=query.skip) as groups:
+            async for group in groups:
+                if len(group) > missing:
+                    following = _to_place(query, group.pop())
+                if group:
+                    missing -= len(group)
+                    last = _to_place(query, group[-1])
+                    rows.append(renderer.render(group))
+    return _to_page(rows, last, following)
 
 
 async def _read_by_key(source: _Source, query: Query, renderer: RowRenderer) -> Page:
@@ -142,51 +163,63 @@ async def _read_by_key(source: _Source, query: Query, renderer: RowRenderer) -> 
     For what MongoDB cannot give in order without holding whole documents: a list of ids, and more
     scans than it merges.
     """
-    times: dict[str, datetime] = {}
+    places = await _find_places(source, query)
+    page = places[query.skip : query.skip + query.limit]
+    following = places[query.skip + query.limit :]
+    rows = await _render_by_id(source, query, [place.id for place in page], renderer)
+    return _to_page(rows, page[-1] if page else None, following[0] if following else None)
+
+
+async def _find_places(source: _Source, query: Query) -> list[_Place]:
+    """The first places in order, as many as the page and all before it, and one more."""
+    places: dict[str, _Place] = {}
     limit = 0 if query.ids is not None else query.skip + query.limit + 1
+    projection = to_key_projection(query)
     for part in split(query):
         for find in to_finds(part):
-            keys = source.documents(find, to_key_projection(query), limit=limit)
-            times |= {key["id"]: key[query.sort.field] async for key in keys}
-    places = [(time_, stored_id) for stored_id, time_ in times.items()]
-    places.sort(reverse=query.sort.descending)
-    places = places[query.skip : query.skip + query.limit + 1]
-    ids = [stored_id for _, stored_id in places[: query.limit]]
-    rows = await _render_by_id(source, query, ids, renderer) if ids else {}
-    return _to_page(query, places, [rows[each] for each in ids if each in rows])
+            async with source.asking(find, projection, limit=limit) as groups:
+                async for group in groups:
+                    places |= {key["id"]: _to_place(query, key) for key in group}
+    return sorted(places.values(), reverse=query.sort.descending)
 
 
 async def _render_by_id(
     source: _Source, query: Query, ids: list[str], renderer: RowRenderer
-) -> dict[str, bytes]:
-    """The rows by stored id; what has gone meanwhile is not among them."""
+) -> list[bytes]:
+    """The rows of these stored ids in their order, without those that have gone meanwhile."""
+    if not ids:
+        return []
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
-    rows = {}
-    documents = source.documents(find, to_projection(query))
-    async with aclosing(documents):
-        async for document in documents:
-            stored_id = document["id"]
-            rows[stored_id] = renderer.render(document)
-    return rows
+    rows: dict[str, bytes] = {}
+    async with source.asking(find, to_projection(query)) as groups:
+        async for group in groups:
+            rows |= {document["id"]: renderer.render([document]) for document in group}
+    return [rows[each] for each in ids if each in rows]
 
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
-    emails = source.documents(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS)
-    async with aclosing(emails):
-        async for email in emails:
-            if not renderer.add(email):
+    async with source.asking(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as groups:
+        async for group in groups:
+            if not all(map(renderer.add, group)):
                 break
     return renderer.finish()
 
 
-def _to_page(query: Query, places: list[_Place], rows: list[bytes]) -> Page:
-    has_more = len(places) > query.limit
-    if not has_more or not query.limit:
-        return Page(rows, has_more, next=None)
-    (time_, stored_id), (next_time, _) = places[query.limit - 1], places[query.limit]
-    is_in_tie = time_ == next_time
-    return Page(rows, has_more, Position(to_milliseconds(time_), stored_id if is_in_tie else None))
+def _to_place(query: Query, document: Mapping[str, Any]) -> _Place:
+    return _Place(document[query.sort.field], document["id"])
+
+
+def _to_page(rows: list[bytes], last: _Place | None, following: _Place | None) -> Page:
+    """Inside a tie the next page begins behind an id, else beyond a time."""
+    if last is None or following is None:
+        return Page(rows, following is not None, next=None)
+    is_in_tie = last.time == following.time
+    return Page(
+        rows,
+        has_more=True,
+        next=Position(to_milliseconds(last.time), last.id if is_in_tie else None),
+    )
 
 
 def _are_emails_wanted(fields: Fields | None) -> bool:

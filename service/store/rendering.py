@@ -4,7 +4,7 @@
 every projection leaves them out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -46,7 +46,7 @@ def to_row(
 
 
 class RowRenderer:
-    """Renders the rows of one page, each as it arrives, so that no more is held than is sent."""
+    """Renders the rows of one page while they arrive, so that no more is held than is sent."""
 
     def __init__(self, *, fields: Fields | None, strips_emails: bool, max_bytes: int) -> None:
         self._fields = fields
@@ -54,17 +54,24 @@ class RowRenderer:
         self._max_bytes = max_bytes
         self._bytes = _ENVELOPE_BYTES - _COMMA_BYTES
 
-    def render(self, document: dict[str, Any]) -> bytes:
-        """Raises `InvalidRequest` as soon as the page is larger than it may be."""
-        row = to_json(to_row(document, fields=self._fields, strips_emails=self._strips_emails))
-        self._bytes += len(row) + _COMMA_BYTES
+    def render(self, documents: Iterable[dict[str, Any]]) -> bytes:
+        """One piece of a page: rows with commas between.
+
+        Raises `InvalidRequest` as soon as the page is larger than it may be.
+        """
+        rows = [
+            to_row(document, fields=self._fields, strips_emails=self._strips_emails)
+            for document in documents
+        ]
+        piece = to_json(rows)[1:-1]
+        self._bytes += len(piece) + _COMMA_BYTES
         if self._bytes > self._max_bytes:
             raise InvalidRequest(
                 f"_limit: these rows are more than the {self._max_bytes} bytes that a page may"
                 " have; a lower _limit is accepted, or fewer _fields.",
                 parameter="_limit",
             )
-        return row
+        return piece
 
 
 class ThreadRenderer:
