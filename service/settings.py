@@ -27,7 +27,11 @@ MEBIBYTE = 1024 * 1024
 class FileSource(EnvSettingsSource):
     """Reads `NAME_FILE` where `NAME` is asked for: how Kubernetes and Docker hand over secrets."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 the framework's signature
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
         variable = f"{self.env_prefix}{field_name}_file".upper()
         path = self.env_vars.get(variable.lower())
         if path is None:
