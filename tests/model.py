@@ -24,6 +24,9 @@ How a test uses it::
     model.activities(organization)              # {id: activity as the API shows it, nothing hidden}
     model.threads(organization)                 # {id: derived thread, overlay included}
 
+Left out: what takes time or settings (expiry of delete markers, keys, rates, time limits, a page's
+bytes) and what is counted but never shown (deviating fields).
+
 A cursor is opaque, so the model has none: `get` takes any `_cursor` for one that was made up (400).
 Paths are given decoded, with or without `/api/v1` and the final slash. Parameters are decoded
 name-value pairs as they stand in the query string.
@@ -33,7 +36,9 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -227,12 +232,12 @@ _BEYOND_64_BITS = 10**30
 
 def _tokens(text: str) -> Iterator[tuple[str, Any]]:
     position = 0
-    while True:
+    while position <= len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise Rejected("invalid_json", f"at {position}")
-        kind, token, position = str(match.lastgroup), match[str(match.lastgroup)], match.end()
-        yield kind, _scalar(kind, token)
+        kind, position = str(match.lastgroup), match.end()
+        yield kind, _scalar(kind, match[kind])
         if kind == "end":
             return
 
@@ -250,57 +255,84 @@ def _scalar(kind: str, token: str) -> Any:
     return _WORDS[token] if kind == "word" else token
 
 
+class _Reader:
+    """A value by recursive descent over its tokens, with one token looked at ahead."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = _tokens(text)
+        self._next = next(self._tokens)
+
+    def take(self, *kinds: str) -> Any:
+        kind, token = self._next
+        if kind not in kinds:
+            raise Rejected("invalid_json", f"{token!r} where {kinds} belongs")
+        if kind != "end":
+            self._next = next(self._tokens)
+        return token
+
+    def accept(self, mark: str) -> bool:
+        is_there = self._next == ("mark", mark)
+        if is_there:
+            self.take("mark")
+        return is_there
+
+    def expect(self, mark: str) -> None:
+        if not self.accept(mark):
+            raise Rejected("invalid_json", f"{self._next[1]!r} where {mark} belongs")
+
+    def value(self) -> Any:
+        if self.accept("["):
+            return self._array()
+        if self.accept("{"):
+            return self._object()
+        return self.take("text", "number", "word")
+
+    def _array(self) -> list[Any]:
+        items: list[Any] = []
+        if self.accept("]"):
+            return items
+        while True:
+            items.append(self.value())
+            if self.accept("]"):
+                return items
+            self.expect(",")
+
+    def _object(self) -> dict[str, Any]:
+        members: dict[str, Any] = {}
+        if self.accept("}"):
+            return members
+        while True:
+            key = self.take("text")
+            self.expect(":")
+            members[key] = self.value()
+            if self.accept("}"):
+                return members
+            self.expect(",")
+
+
+@contextmanager
+def _room_for(text: str) -> Iterator[None]:
+    """Two calls for each level that the text may have."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(usual + 2 * (text.count("[") + text.count("{")))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(usual)
+
+
 def parse_json(value: bytes) -> Any:
     """Contract 1.3, row `invalid_json`. Of equal keys the last counts; any depth is fine."""
+    # silent: a byte order mark is not JSON (RFC 8259: must not be added)
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
         raise Rejected("invalid_json", "not UTF-8") from None
-    # silent: a byte order mark is not JSON (RFC 8259: must not be added)
-    tokens = _tokens(text)
-    stack: list[tuple[Any, str | None]] = []  # what is open, with the key that waits for its value
-    closers = {"{": "}", "[": "]"}
-    expected = "value"
-    result: Any = None
-    key: str | None = None
-    container: Any = None
-    for kind, token in tokens:
-        if kind == "end":
-            if expected != "end":
-                raise Rejected("invalid_json", "ends too early")
-            return result
-        if expected in ("value", "value or ]") and kind != "mark":
-            value_done, done = token, True
-        elif expected in ("value", "value or ]") and kind == "mark" and token in closers:
-            stack.append((container, key))
-            container, key = ({} if token == "{" else []), None
-            expected = "key or }" if token == "{" else "value or ]"
-            continue
-        elif kind == "mark" and (
-            (token == "]" and isinstance(container, list) and expected in ("value or ]", "comma"))
-            or (token == "}" and isinstance(container, dict) and expected in ("key or }", "comma"))
-        ):
-            value_done, done = container, True
-            container, key = stack.pop()
-        elif expected in ("key", "key or }") and kind == "text":
-            key, expected, done = token, "colon", False
-        elif expected == "colon" and kind == "mark" and token == ":":
-            expected, done = "value", False
-        elif expected == "comma" and kind == "mark" and token == ",":
-            expected, done = ("key" if isinstance(container, dict) else "value"), False
-        else:
-            raise Rejected("invalid_json", f"{token!r} where {expected} belongs")
-        if not done:
-            continue
-        if container is None:
-            result, expected = value_done, "end"
-        else:
-            if isinstance(container, dict):
-                container[key] = value_done
-            else:
-                container.append(value_done)
-            expected = "comma"
-    raise AssertionError("the last token is the end")
+    with _room_for(text):
+        reader = _Reader(text)
+        result = reader.value()
+        reader.take("end")
+    return result
 
 
 # ---------------------------------------------------------------- an event (contract 1.2 to 1.6)
@@ -332,7 +364,7 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
         raise Rejected("unknown_type", event["object_type"])
     type_ = BY_OBJECT_TYPE[event["object_type"]]
     _check_event(event)
-    updated = _event_time(event, "date_updated") or _event_time(event, "date_created")
+    updated = parse_datetime(event.get("date_updated")) or parse_datetime(event["date_created"])
     assert updated is not None
     return Change(
         organization=event["organization_id"],
@@ -367,10 +399,6 @@ def _check_event(event: dict[str, Any]) -> None:
         faults.append("data")
     if faults:
         raise Rejected("invalid_event", ", ".join(faults))
-
-
-def _event_time(event: dict[str, Any], key: str) -> Instant | None:
-    return parse_datetime(event.get(key))
 
 
 def _activity(event: dict[str, Any], type_: Type, updated: Instant) -> dict[str, Any]:
@@ -454,10 +482,9 @@ def _fill(activity: dict[str, Any], event: dict[str, Any], type_: Type) -> None:
     """Contract 1.3, row "filled when absent or null", but for the date-times."""
     if activity.get("lead_id") is None:
         activity["lead_id"] = event.get("lead_id")
-    for key in ("user_id", "user_name", "created_by", "created_by_name"):
+    for key in ("user_id", "created_by", "updated_by"):
         activity.setdefault(key, None)
-    for key in ("updated_by", "updated_by_name"):
-        activity.setdefault(key, None)
+        activity.setdefault(f"{key.removesuffix('_id')}_name", None)
     if type_.name != "TaskCompleted":
         activity.setdefault("contact_id", None)
     if activity.get("users") is None:
@@ -800,9 +827,8 @@ def values_of(parameters: Parameters, name: str) -> list[str]:
 class Reading:
     """One request being read: collects its faults, all of them."""
 
-    def __init__(self, parameters: Parameters, headers: Mapping[str, str], own: Type | None):
+    def __init__(self, parameters: Parameters, headers: Mapping[str, str]) -> None:
         self.parameters = parameters
-        self.own = own
         self.refusal = Refusal()
         self.zone = self._zone({key.lower(): value for key, value in headers.items()})
 
@@ -888,7 +914,7 @@ def read_question(
     parameters: Parameters, organization: str, headers: Mapping[str, str], own: Type | None
 ) -> Question | Refusal:
     """Contract 3.2 and 3.3: every parameter and every rule between them."""
-    reading = Reading(parameters, headers, own)
+    reading = Reading(parameters, headers)
     refusal = reading.refusal
     filters = {name: reading.ids(name) for name in _id_filters(own)}
     for name in own.text_filters if own else ():
@@ -1183,7 +1209,7 @@ class Model:
         content = dict(found[0].content)
         if found[0].is_thread:
             content["emails"] = emails_of(self._members(organization)[id_])
-        return 200, _projected(content, Reading(parameters, {}, own).fields())
+        return 200, _projected(content, Reading(parameters, {}).fields())
 
 
 def _present(values: Iterable[str | None]) -> frozenset[str]:
