@@ -1,5 +1,6 @@
 """What a page holds, in which order, and how a walk goes on (contract 3.2 to 3.4)."""
 
+import asyncio
 import random
 from datetime import datetime
 from typing import Any
@@ -592,3 +593,41 @@ async def test_a_query_that_runs_too_long_is_ended_by_mongodb(
             await mongo.client.admin.command(
                 {"configureFailPoint": "maxTimeAlwaysTimeOut", "mode": "off"}
             )
+
+
+async def test_a_caller_that_gives_up_ends_its_query_in_mongodb(
+    breakable_mongo_server: MongoServer, mongo_settings: MongoSettings
+) -> None:
+    settings_ = mongo_settings.model_copy(update={"url": SecretStr(breakable_mongo_server.url)})
+    async with connect(settings_) as mongo:
+        await ensure_indexes(mongo, RetentionSettings())
+        await mongo.activities.insert_one(document("acti_1"))
+        admin = mongo.client.admin
+        stuck = {"configureFailPoint": "waitInFindBeforeMakingBatch", "data": {"shouldCheckForInterrupt": True}}  # fmt: skip
+        await admin.command({**stuck, "mode": "alwaysOn"})
+        try:
+            asking = asyncio.create_task(Listing(mongo, max_seconds=3).page())
+            await _until(mongo, running=1)
+
+            asking.cancel()
+
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await _until(mongo, running=0)
+        finally:
+            await admin.command(
+                {"configureFailPoint": "waitInFindBeforeMakingBatch", "mode": "off"}
+            )
+
+
+async def _until(mongo: Mongo, *, running: int) -> None:
+    """Wait until so many finds of this test run in MongoDB."""
+    namespace = f"{mongo.activities.database.name}.{mongo.activities.name}"
+    async with asyncio.timeout(10):
+        while True:
+            answer = await mongo.client.admin.command(
+                {"currentOp": 1, "ns": namespace, "op": "query"}
+            )
+            if len(answer["inprog"]) == running:
+                return
+            await asyncio.sleep(0.02)
