@@ -6,7 +6,7 @@ other module of the store knows which driver it runs on. The drivers' errors end
 
 import re
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -165,24 +165,6 @@ async def _write_one_kind(collection: Any, operations: Sequence[Any]) -> dict[in
     if details.get("writeConcernErrors"):
         raise StoreUnavailable("MongoDB cannot make it durable now")
     return {fault["index"]: fault["code"] for fault in details["writeErrors"]}
-
-
-async def list_indexes(collection: Any) -> list[dict[str, Any]]:
-    """The index documents of a collection; none where it does not exist."""
-    return await _to_list(collection.list_indexes())
-
-
-async def aggregate(
-    collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any
-) -> list[dict[str, Any]]:
-    """All documents that the pipeline yields."""
-    return await _to_list(collection.aggregate(pipeline, **options))
-
-
-async def _to_list(cursor: Any) -> list[dict[str, Any]]:
-    opened = await cursor if isawaitable(cursor) else cursor
-    documents: list[dict[str, Any]] = await opened.to_list(None)
-    return documents
 
 
 def _open(settings: MongoSettings) -> Any:

@@ -22,7 +22,7 @@ from service.errors import (
 from service.observability import REQUESTS_IN_FLIGHT
 from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
-from service.store.mongo import Mongo, aggregate, connect
+from service.store.mongo import Mongo, connect
 from tests.api.conftest import BASE_PATH, Api, Reply, serving
 from tests.factories import activity, event, record
 
@@ -87,8 +87,8 @@ async def wait_for_finds(mongo: Mongo, count: int) -> None:
     of_ours = {"$match": {"ns": mongo.activities.full_name, "command.find": {"$exists": True}}}
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
-            found = await aggregate(mongo.client.admin, [{"$currentOp": {}}, of_ours])
-            if len(found) == count:
+            cursor = await mongo.client.admin.aggregate([{"$currentOp": {}}, of_ours])
+            if len(await cursor.to_list()) == count:
                 return
             await asyncio.sleep(0.01)
 
