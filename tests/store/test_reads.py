@@ -17,6 +17,7 @@ from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from service.store.reads import get_activity
+from tests.api.examples import examples
 from tests.commands import CommandWatch
 from tests.conftest import Driver
 from tests.factories import (
@@ -40,7 +41,7 @@ MEBIBYTE = 1024 * 1024
 # --- against the oracle -------------------------------------------------------------------------
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(log=event_logs(min_size=5), data=st.data())
 async def test_every_answer_is_the_models(mongo: Mongo, log: list[bytes | None], data: Any) -> None:
     model = Model()
@@ -68,7 +69,7 @@ async def test_every_answer_is_the_models(mongo: Mongo, log: list[bytes | None],
             assert told == body, request
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(log=event_logs(min_size=10), data=st.data())
 async def test_a_walk_of_any_step_is_the_models_list(
     mongo: Mongo, log: list[bytes | None], data: Any
