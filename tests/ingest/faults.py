@@ -44,7 +44,7 @@ class Scale:
     store_timeout_seconds: float
 
 
-SHORT = Scale(events=300, kills=3, away_seconds=3, joins=3, store_timeout_seconds=1)
+SHORT = Scale(events=200, kills=2, away_seconds=2.5, joins=2, store_timeout_seconds=1)
 LONG = Scale(events=5000, kills=20, away_seconds=45, joins=60, store_timeout_seconds=5)
 
 
@@ -243,6 +243,8 @@ async def one_instance_id_twice(world: World) -> int:
     await world.during(1, lambda: until(has_one_ended, 90))
     ended = [twin for twin in twins if not twin.is_running]
     assert all("ACTIVITY_KAFKA_GROUP_INSTANCE_ID=pod-1" in _log(twin) for twin in ended)
+    for twin in twins:
+        twin.kill()
     return 1
 
 
@@ -281,14 +283,12 @@ async def run_fault(
     """A fresh group and database, half of the log, the fault with the other half, the verdict."""
     rng = random.Random(f"{seed}-{name}")
     async with _world(mongo_server, kafka_server, scale, rng) as world:
-        world.add_consumer()
+        # Static: whoever is killed has its partitions back as soon as it is.
+        world.add_consumer(ACTIVITY_KAFKA_GROUP_INSTANCE_ID="pod-0")
         await world.consumer.start()
         await world.publish(world.earlier)
         injected = await FAULTS[name](world)
         began = time.monotonic()
-        for consumer in world.consumers:
-            if not consumer.is_running:
-                consumer.kill()
         if not any(consumer.is_running for consumer in world.consumers):
             await world.consumer.start()
         await world.group.until_worked_off(180)
@@ -322,6 +322,7 @@ async def _world(
             database,
             ACTIVITY_MONGO_TIMEOUT_SECONDS=timeout,
             ACTIVITY_MONGO_SOCKET_TIMEOUT_SECONDS=timeout,
+            ACTIVITY_KAFKA_SESSION_TIMEOUT_SECONDS="6",
         )
         log = _make_log(scale.events, rng)
         world = World(group, mongo_server, kafka_server, settings, folder, scale, rng, log)
