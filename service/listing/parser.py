@@ -36,7 +36,7 @@ Mode = Literal["false", "true", "only"]
 _ID = re.compile(ID_PATTERN)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile("[0-9]+")
-_FIELDS_ITEM = re.compile(r"_fields\[[0-9]+\]")
+_FIELDS_ITEM = re.compile(r"\A_fields\[[0-9]+\]\Z")
 _EMAIL, _THREAD, _CUSTOM_ACTIVITY = "Email", "EmailThread", "CustomActivity"
 _ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
@@ -116,7 +116,8 @@ def _read_values(
     """The value of every parameter that is there, in its form."""
     given: dict[str, list[str]] = {}
     for name, text in parameters:
-        name = "_fields" if _FIELDS_ITEM.fullmatch(name) else name
+        if name.startswith("_fields["):
+            name = _FIELDS_ITEM.sub("_fields", name)
         if text and name in known:
             given.setdefault(name, []).append(text)
     values = {}

@@ -13,13 +13,14 @@ MongoDB merges up to `MAX_SCANS` ordered scans; beyond, `split` makes several qu
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
 from service.activities.types import BY_NAME
-from service.listing.query import MAX_SCANS, Condition, Query
+from service.listing.query import MAX_SCANS, Condition, Fields, Query
 from service.store.indexes import (
     EXTERNAL_WHATSAPP_MESSAGE,
     FORM,
@@ -119,34 +120,42 @@ def to_keys(organization_id: str, ids: Collection[str], types: Collection[str]) 
     return keys
 
 
-def to_projection(query: Query) -> dict[str, int]:
+def to_projection(query: Query) -> Mapping[str, int]:
     """What of a document has to travel: never more of the heavy parts than is asked for.
 
     Names of a client reach MongoDB only where they are plain words; what else `_fields` says is
     picked from the whole document.
     """
-    left_out = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in query.types))
-    if query.strips_emails:
+    return _to_projection(query.types, query.strips_emails, query.fields, query.sort.field)
+
+
+# The same few are asked for all the time.
+@lru_cache(maxsize=256)
+def _to_projection(
+    types: tuple[str, ...], strips_emails: bool, fields: Fields | None, sort_field: str
+) -> Mapping[str, int]:
+    left_out = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in types))
+    if strips_emails:
         left_out |= EMAIL_BODIES
-    if query.fields is None:
+    if fields is None:
         return all_but(left_out)
-    if query.fields.everything:
-        return all_but(EMAIL_BODIES if query.strips_emails else ())
-    names = query.fields.names
+    if fields.everything:
+        return all_but(EMAIL_BODIES if strips_emails else ())
+    names = fields.names
     if len(names) > _MAX_PROJECTED_NAMES or not all(map(_is_plain, names)):
         return all_but(left_out - names)
-    if query.strips_emails and "has_attachments" in names:
+    if strips_emails and "has_attachments" in names:
         names |= {"attachments"}
-    always = ("_type", "id", query.sort.field)
+    always = ("_type", "id", sort_field)
     return {"_id": 0, **dict.fromkeys((*always, *sorted(names - _OURS.keys())), 1)}
 
 
-def to_key_projection(query: Query) -> dict[str, int]:
+def to_key_projection(query: Query) -> Mapping[str, int]:
     """No more than a row's place; an index that sorts has it all."""
     return {"_id": 0, query.sort.field: 1, "id": 1}
 
 
-def all_but(names: Collection[str]) -> dict[str, int]:
+def all_but(names: Collection[str]) -> Mapping[str, int]:
     """Everything of the activity but these fields."""
     return {**_OURS, **dict.fromkeys(names, 0)}
 
@@ -218,4 +227,4 @@ def _to_member_clause(condition: Condition, types: Collection[str]) -> Clause:
 
 
 def _one_of(values: Collection[str]) -> Any:
-    return next(iter(values)) if len(values) == 1 else {"$in": sorted(values)}
+    return next(iter(values)) if len(values) == 1 else {"$in": list(values)}
