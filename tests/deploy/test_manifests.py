@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from service.errors import RejectionCode
 from tests.deploy import manifests, metrics
 from tests.deploy.manifests import OVERLAYS, Manifest, container, pod, processes, workloads
 
+README = Path("deploy/README.md").read_text(encoding="utf-8")
 both_overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -398,3 +400,21 @@ def test_the_first_dead_letter_is_a_rise() -> None:
     }
 
     assert counted == set(get_args(RejectionCode))
+
+
+def test_every_alert_has_its_paragraph_in_the_runbook() -> None:
+    runbook = README.partition("\n## Runbook\n")[2]
+    paragraphs = dict(re.findall(r"^### (\w+)\n(.+)$", runbook, re.MULTILINE))
+
+    assert list(paragraphs) == [rule["alert"] for rule in alerts()]
+    known = {name for metric in metrics.declared() for name in (metric.name, *metric.samples)}
+    assert set(re.findall(r"`(activity_\w+)`", README)) <= known
+
+
+def test_the_topics_are_created_with_the_partitions_that_scaling_assumes() -> None:
+    (partitions,) = {
+        workload["metadata"]["annotations"]["activity/topic-partitions"]
+        for workload in consumers("production")
+    }
+
+    assert f'--topic "activity.$name" --partitions {partitions} ' in README
