@@ -20,7 +20,7 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from service.activities.types import BY_NAME
-from service.listing.query import MAX_SCANS, Condition, Fields, Query
+from service.listing.query import MAX_SCANS, Condition, Query
 from service.store.indexes import (
     EXTERNAL_WHATSAPP_MESSAGE,
     FORM,
@@ -126,28 +126,24 @@ def to_projection(query: Query) -> Mapping[str, int]:
     Names of a client reach MongoDB only where they are plain words; what else `_fields` says is
     picked from the whole document.
     """
-    return _to_projection(query.types, query.strips_emails, query.fields, query.sort.field)
-
-
-# The same few are asked for all the time.
-@lru_cache(maxsize=256)
-def _to_projection(
-    types: tuple[str, ...], strips_emails: bool, fields: Fields | None, sort_field: str
-) -> Mapping[str, int]:
-    left_out = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in types))
-    if strips_emails:
-        left_out |= EMAIL_BODIES
-    if fields is None:
+    left_out = _to_left_out(query.types, query.strips_emails)
+    if query.fields is None:
         return all_but(left_out)
-    if fields.everything:
-        return all_but(EMAIL_BODIES if strips_emails else ())
-    names = fields.names
+    if query.fields.everything:
+        return all_but(EMAIL_BODIES if query.strips_emails else ())
+    names = query.fields.names
     if len(names) > _MAX_PROJECTED_NAMES or not all(map(_is_plain, names)):
         return all_but(left_out - names)
-    if strips_emails and "has_attachments" in names:
+    if query.strips_emails and "has_attachments" in names:
         names |= {"attachments"}
-    always = ("_type", "id", sort_field)
+    always = ("_type", "id", query.sort.field)
     return {"_id": 0, **dict.fromkeys((*always, *sorted(names - _OURS.keys())), 1)}
+
+
+@lru_cache
+def _to_left_out(types: tuple[str, ...], strips_emails: bool) -> frozenset[str]:
+    heavy = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in types))
+    return heavy | EMAIL_BODIES if strips_emails else heavy
 
 
 def to_key_projection(query: Query) -> Mapping[str, int]:
