@@ -81,9 +81,15 @@ def _check_id(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+def _check_name(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not value.isprintable():
+        raise click.BadParameter("a name is one line of printable text")
+    return value
+
+
 @keys.command(help="Make a key and print it, this once.")
 @click.option("--organization", required=True, callback=_check_id, help="Its organization's id.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--name", default="", callback=_check_name, help="What it is for.")
 def create(organization: str, name: str) -> None:
     click.echo(_with_mongo(lambda mongo: create_key(mongo, organization, name)))
 

@@ -30,7 +30,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "activity_http_request_seconds",
-    "From the request's first byte to the answer's last. A rise: slow queries or a full queue.",
+    "From the request's headers to its answer, compressed. A rise: slow queries or a full queue.",
     ["route"],
     buckets=LATENCY_BUCKETS,
 )

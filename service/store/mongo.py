@@ -4,10 +4,11 @@ PyMongo's asyncio API and Motor are the same calls but for a few; those few are 
 other module of the store knows which driver it runs on. The drivers' errors end here too.
 """
 
+import asyncio
 import re
 import warnings
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
@@ -105,9 +106,7 @@ async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
         database = client[settings.database]
         yield Mongo(client, database["activities"], database["api_keys"])
     finally:
-        closed = client.close()
-        if isawaitable(closed):
-            await closed
+        await _close(client, settings.timeout_seconds)
 
 
 async def ping(mongo: Mongo) -> None:
@@ -165,6 +164,15 @@ async def _write_one_kind(collection: Any, operations: Sequence[Any]) -> dict[in
     if details.get("writeConcernErrors"):
         raise StoreUnavailable("MongoDB cannot make it durable now")
     return {fault["index"]: fault["code"] for fault in details["writeErrors"]}
+
+
+async def _close(client: Any, max_seconds: float) -> None:
+    """Closing says goodbye to the server; one that does not answer must not keep the process."""
+    closed = client.close()
+    if isawaitable(closed):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max_seconds):
+                await closed
 
 
 def _open(settings: MongoSettings) -> Any:

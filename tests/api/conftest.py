@@ -11,15 +11,12 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from service.activities.events import Change, parse_event
 from service.api.app import build_gate, listening
 from service.api.readiness import Readiness
-from service.errors import Rejected
 from service.settings import HttpSettings
 from service.store.keys import create_key
 from service.store.mongo import Mongo
-from service.store.threads import refresh_threads
-from service.store.writes import write_changes
+from tests.store.listing import apply
 
 BASE_PATH = "/api/v1"
 CURSOR_SECRET = "a secret of the tests"
@@ -119,25 +116,6 @@ class Api:
     async def apply(self, records: Iterable[bytes | None]) -> None:
         """Store what a consumer would have stored of these records."""
         await apply(self.mongo, records)
-
-
-async def apply(mongo: Mongo, records: Iterable[bytes | None]) -> None:
-    """Store what a consumer would store of these records."""
-    changes: dict[tuple[str, str], Change] = {}
-    for value in records:
-        try:
-            change = parse_event(value)
-        except Rejected:
-            continue
-        if isinstance(change, Change):
-            key = (change.organization_id, change.id)
-            if key not in changes or changes[key].revision < change.revision:
-                changes[key] = change
-    newest = list(changes.values())
-    for start in range(0, len(newest), 1000):
-        batch = newest[start : start + 1000]
-        await write_changes(mongo, batch)
-        await refresh_threads(mongo, batch)
 
 
 @asynccontextmanager

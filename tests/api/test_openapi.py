@@ -31,7 +31,7 @@ def conforms(content: Any, name: str) -> bool:
     return Draft202012Validator(schema).is_valid(content)
 
 
-async def test_every_answer_keeps_the_document(api: Api) -> None:
+async def test_every_answer_keeps_the_document(api: Api, tmp_path: Path) -> None:
     """Schemathesis with all checks on, and the model for what no schema can say."""
     await api.apply(records())
     process = await asyncio.create_subprocess_exec(
@@ -40,8 +40,12 @@ async def test_every_answer_keeps_the_document(api: Api) -> None:
         *("--header", f"Authorization: Bearer {await api.key()}"),
         *("--max-examples", str(examples(3)), "--continue-on-failure", "--no-color"),
         *([] if IS_LONG else ["--include-path-regex", FEW_PATHS]),
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks"},
-        cwd=CONFIGURATION.parents[2],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(CONFIGURATION.parents[2]),
+            "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks",
+        },
+        cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.store.mongo import Mongo
-from tests.api.conftest import BASE_PATH, Api, Reply, apply, serving
+from tests.api.conftest import BASE_PATH, Api, Reply, serving
 from tests.api.examples import examples
 from tests.factories import (
     ACTIVITIES,
@@ -22,6 +22,7 @@ from tests.factories import (
     requests,
 )
 from tests.model import Model, Refusal, with_params
+from tests.store.listing import apply
 
 OVERRIDE = {"X-HTTP-Method-Override": "GET"}
 ORDERS = ["-date_created", "date_created", "-activity_at", "activity_at"]
