@@ -8,6 +8,8 @@ from service.store.indexes import check_indexes
 from service.store.mongo import Mongo
 
 _RETRY_SECONDS = 1.0
+# Probes have little patience, and a late answer is of no use to them.
+_MAX_CHECK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,10 @@ class Readiness:
         if self.is_draining:
             return "shutting down"
         try:
-            await self.look()
+            async with asyncio.timeout(_MAX_CHECK_SECONDS):
+                await self.look()
+        except TimeoutError:
+            return "MongoDB does not answer"
         except StoreError as error:
             return str(error)
         return "; ".join(self._missing) or None

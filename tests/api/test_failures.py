@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from deploy.local.mongodb import MongoServer
 from service.api.capacity import Capacity
 from service.api.failures import to_error_answer
+from service.api.readiness import Readiness
 from service.errors import (
     InvalidRequest,
     NotFound,
@@ -131,6 +132,17 @@ async def test_a_mongodb_that_says_nothing_is_a_503(
         breakable_mongo_server.pause()
 
         check_later(await api.ask("/activity/"), 503)
+
+
+async def test_a_probe_is_answered_soon_beside_a_silent_mongodb(
+    patient: Mongo, breakable_mongo_server: MongoServer
+) -> None:
+    readiness = Readiness(patient)
+    assert await readiness.check() is None
+    breakable_mongo_server.pause()
+
+    async with asyncio.timeout(3):
+        assert await readiness.check() == "MongoDB does not answer"
 
 
 async def test_a_slow_query_is_a_504_that_says_what_helps(breakable: Mongo) -> None:
