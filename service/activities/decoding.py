@@ -63,17 +63,17 @@ def _tame(value: bytes) -> bytes:
                     _decode(bytes(tamed[start:]))
                     tamed[start:] = _TOO_DEEP
             level -= 1
-        elif len(text) >= _LONG_BYTES and not text.startswith(b'"'):
+        elif len(text) >= _LONG_BYTES:
             tamed += value[end : token.start()] + _shorten(text)
             end = token.end()
     return bytes(tamed + value[end:])
 
 
-def _shorten(number: bytes) -> bytes:
-    """A number of the same kind: an integer stays one, beyond 64 bits; a float is the same one."""
-    match = _NUMBER.fullmatch(number)
+def _shorten(token: bytes) -> bytes:
+    """A number of the same kind: an integer beyond 64 bits, or the same float. Else the token."""
+    match = _NUMBER.fullmatch(token)
     if match is None:
-        return number
+        return token
     if match.lastindex is None:
-        return b"-" + _TOO_LARGE if number.startswith(b"-") else _TOO_LARGE
-    return repr(float(number)).replace("inf", "1e999").encode()
+        return b"-" + _TOO_LARGE if token.startswith(b"-") else _TOO_LARGE
+    return repr(float(token)).replace("inf", "1e999").encode()

@@ -131,6 +131,9 @@ def test_what_stands_beside_deep_nesting_is_kept() -> None:
         nested(300) + b"1",
         b"[1" + nested(300) + b"]",
         b"[" + nested(300) + b"1]",
+        b"[" * 99 + b"1" + nested(200) + b"]" * 99,
+        b"[" * 99 + nested(200) + b"1" + b"]" * 99,
+        b"[" * 99 + nested(200) + nested(200) + b"]" * 99,
         b"{" + nested(300) + b":1}",
         b'"' + nested(300),
         b"\\" + nested(300),
@@ -169,6 +172,17 @@ def test_long_number_stays_of_its_kind(number: str, expected: float) -> None:
 def test_long_text_of_digits_that_is_no_number_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_json(f"[{number}]".encode())
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    [b'"\\' * 500_000, b"[" * 500_000, (b"1" * 999 + b",") * 1_000, b"[" * 99 + b"[]" * 100_000],
+    ids=["quotes", "brackets", "digits", "siblings"],
+)
+def test_hostile_text_is_refused_in_linear_time(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_json(text)
 
 
 @settings(max_examples=150)
