@@ -10,12 +10,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.commands import ApiProcess, Command, ConsumerProcess, run_command
 from service.settings import MongoSettings
 from service.store.mongo import Mongo
 from tests.conftest import Topics
+from tests.deploy import metrics
 from tests.deploy.balancer import Balancer
 from tests.deploy.load import Load, under_load
 
@@ -39,12 +41,16 @@ def _member(folder: Path, environment: Mapping[str, str], number: int) -> Consum
     return ConsumerProcess(folder / name, {**environment, "ACTIVITY_KAFKA_GROUP_INSTANCE_ID": name})
 
 
-async def _sample(process: Command, name: str) -> float:
-    """The sum of a metric's samples over their labels."""
+async def _metrics(process: Command) -> list[Metric]:
     url = f"http://127.0.0.1:{process.operations_port}/metrics"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        families = text_string_to_metric_families(await answer.text())
-        return sum(s.value for family in families for s in family.samples if s.name == name)
+        return list(text_string_to_metric_families(await answer.text()))
+
+
+async def _sample(process: Command, name: str) -> float:
+    """The sum of a metric's samples over their labels."""
+    families = await _metrics(process)
+    return sum(s.value for family in families for s in family.samples if s.name == name)
 
 
 async def _replace(old: ApiProcess, new: ApiProcess) -> int:
@@ -81,6 +87,8 @@ async def test_a_rolling_update_is_noticed_by_nobody(
 
         seen = await load.find_all(deadline_seconds=DEADLINE_SECONDS)
         assigned = [await _sample(member, "activity_partitions_assigned") for member in members]
+        joins = [await _sample(member, "activity_rebalances_total") for member in members]
+        exposed = [{family.name for family in await _metrics(p)} for p in (spare, members[0])]
     finally:
         for process in (balancer, *apis, *members):
             process.kill()
@@ -91,3 +99,5 @@ async def test_a_rolling_update_is_noticed_by_nobody(
     assert statuses == [0, 0]
     assert restarts == [(0, [0]), (0, [0])]
     assert assigned == [2, 2]
+    assert joins == [1, 1]
+    assert all({metric.name for metric in metrics.declared()} <= names for names in exposed)
