@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from consumers.batch import Refusal
 from consumers.cluster import to_client_options
+from consumers.deadlines import within
 from consumers.records import ATTEMPT_HEADER
 from service.errors import Rejected
 from service.settings import KafkaSettings
@@ -44,6 +45,7 @@ MAX_ATTEMPT = 1000
 # A limit of the client alone, over what any broker takes: the broker's own limit is what counts.
 _MAX_REQUEST_BYTES = 1 << 30
 _REQUEST_TIMEOUT_SECONDS = 10
+_CLOSE_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class DeadLetterProducer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._discard()
+        await within(_CLOSE_SECONDS, self._discard())
 
     async def send(self, letters: Sequence[Letter]) -> None:
         """Raises `KafkaError` where one was not acknowledged in time: repeat them all, for a dead

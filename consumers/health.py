@@ -38,6 +38,11 @@ class Health:
             began, _ = self._outages.pop(cause)
             log.info("%s is back after %.1f seconds", cause, time.monotonic() - began)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether what a write needs is away: it would not end soon."""
+        return self.is_out("mongodb") or self.is_out("dead_letters")
+
     def is_out(self, cause: Cause) -> bool:
         return cause in self._outages
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -10,8 +11,9 @@ from consumers.health import Health
 from consumers.pipeline import Pipeline
 from service.observability import LAG_RECORDS, LAG_SECONDS, OLDEST_RECORD_SECONDS
 
-INTERVAL_SECONDS = 5.0
+INTERVAL_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
+STALL_SECONDS = 120.0
 
 
 class Lag:
@@ -19,9 +21,11 @@ class Lag:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._behind_since: dict[TopicPartition, float] = {}
+        self._waiting: dict[TopicPartition, tuple[int, float]] = {}
 
     async def watch(self, consumer: AIOKafkaConsumer, pipeline: Pipeline) -> None:
+        """Raises `KafkaError` where Kafka has records and answers, and still none comes: whatever
+        has died inside the client, only a fresh one helps."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             await self._measure(consumer, pipeline)
@@ -36,28 +40,37 @@ class Lag:
         if ends:
             self._health.recover("kafka")
         self._report(ends, pipeline)
+        if consumer.paused():
+            self._waiting.clear()
+        oldest = min((since for _, since in self._waiting.values()), default=time.monotonic())
+        if time.monotonic() - oldest > STALL_SECONDS:
+            raise KafkaError(f"no record came for {STALL_SECONDS} seconds though there are some")
 
-    def _report(self, ends: dict[TopicPartition, int], pipeline: Pipeline) -> None:
-        durable = pipeline.positions.durable()
-        ages = [0.0]
+    def _report(self, ends: Mapping[TopicPartition, int], pipeline: Pipeline) -> None:
+        positions = pipeline.positions
+        durable = positions.durable()
         LAG_RECORDS.clear()
         LAG_SECONDS.clear()
+        ages = [0.0]
         for partition, end in ends.items():
-            lag = max(0, end - durable.get(partition, end))
-            taken_ms = pipeline.positions.oldest_timestamp_ms(partition)
-            age = self._age(partition, lag, taken_ms)
-            LAG_RECORDS.labels(partition.topic, partition.partition).set(lag)
+            position = durable.get(partition, end)
+            taken_ms = positions.oldest_timestamp_ms(partition)
+            is_waiting = taken_ms is None and position < end
+            waited = self._wait(partition, position, is_waiting=is_waiting)
+            if taken_ms is not None:
+                ages.append(max(0.0, time.time() - taken_ms / 1000))
+            age = waited if taken_ms is None else ages[-1]
+            LAG_RECORDS.labels(partition.topic, partition.partition).set(max(0, end - position))
             LAG_SECONDS.labels(partition.topic, partition.partition).set(age)
-            ages.append(age if taken_ms is not None else 0.0)
         OLDEST_RECORD_SECONDS.set(max(ages))
 
-    def _age(self, partition: TopicPartition, lag: int, taken_ms: int | None) -> float:
-        """Of the oldest record not yet durable. One not yet taken has no known time: then since
-        when it was seen to be there."""
-        if taken_ms is not None:
-            return max(0.0, time.time() - taken_ms / 1000)
+    def _wait(self, partition: TopicPartition, position: int, *, is_waiting: bool) -> float:
+        """How long records have been seen behind `position` without one being taken. Their own
+        times are not known yet."""
         now = time.monotonic()
-        if not lag:
-            self._behind_since.pop(partition, None)
+        last, since = self._waiting.get(partition, (position, now))
+        if not is_waiting:
+            self._waiting.pop(partition, None)
             return 0.0
-        return now - self._behind_since.setdefault(partition, now)
+        self._waiting[partition] = (position, since if last == position else now)
+        return now - self._waiting[partition][1]

@@ -67,8 +67,8 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """What is being written may end, within a budget; then commit what is durable."""
         if revoked:
             self._pipeline.drop_waiting()
-            await self._pipeline.finish(0 if self._health.is_out("mongodb") else REVOKE_SECONDS)
-            if await self._commit(await self._last_positions()) == "lost":
+            await self._pipeline.finish(0 if self._health.is_away else REVOKE_SECONDS)
+            if await self._commit_last() == "lost":
                 self._lose_membership()
         self._pipeline.positions = Positions()
 
@@ -76,7 +76,6 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Pauses do not survive a rebalance: renew them."""
         if self._is_holding:
             self._consumer.pause(*assigned)
-        self._pipeline.positions = Positions()
         self._health.has_joined = True
         self._health.recover("kafka")
         REBALANCES.inc()
@@ -161,11 +160,20 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _skip_markers(self) -> None:
         """The ends of transactions have offsets, too, but are no records that could be taken."""
         for partition in self._consumer.assignment():
-            if self._consumer.highwater(partition) is None:
-                continue  # nothing was fetched yet: its position may be unknown and waited for
-            position = await within(POLL_SECONDS, self._consumer.position(partition))
+            position = await within(POLL_SECONDS, self._position(partition))
             if position is not None:
                 self._pipeline.positions.skip(partition, position)
+
+    async def _position(self, partition: TopicPartition) -> int | None:
+        """None before the first fetch, when it may be unknown, and where the partition is lost."""
+        is_assigned = partition in self._consumer.assignment()
+        if not is_assigned or self._consumer.highwater(partition) is None:
+            return None
+        try:
+            position: int = await self._consumer.position(partition)
+        except IllegalStateError:
+            return None
+        return position
 
     async def _commit(self, positions: Mapping[TopicPartition, int]) -> str:
         """Commit by name. Partitions lost meanwhile are no error: their records come again."""
@@ -186,8 +194,12 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return outcome
 
     async def _drain(self, seconds: float) -> None:
-        await self._pipeline.finish(seconds)
-        await self._commit(await self._last_positions())
+        """Write what is taken, and commit, in this time: a quarter of it is for the commit."""
+        await self._pipeline.finish(seconds * 0.75)
+        await within(seconds * 0.25, self._commit_last())
+
+    async def _commit_last(self) -> str:
+        return await self._commit(await self._last_positions())
 
     def _lose_membership(self) -> None:
         try:

@@ -48,6 +48,11 @@ class Consumer:
     async def is_ready(self) -> bool:
         return (await self.probe("readyz"))[0] == 200
 
+    async def metrics(self) -> dict[str, float]:
+        """By name and labels as they are exposed."""
+        lines = [line for line in (await self.probe("metrics"))[1].splitlines() if line[0] != "#"]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
     async def end(self) -> tuple[int, list[dict[str, Any]]]:
         """Wait for its end; exit status and the rest of its log."""
         _, errors = await self.process.communicate()
@@ -146,8 +151,16 @@ async def test_outage_shows_in_readiness_and_not_in_health(
 
             await until(is_unready)
             assert await consumer.probe("healthz") == (200, "ok")
-            _, metrics = await consumer.probe("metrics")
-            assert 'activity_retries_total{cause="mongodb"}' in metrics
+
+            async def shows_its_lag() -> bool:
+                metrics = await consumer.metrics()
+                lag = sum(
+                    metrics[name] for name in metrics if name.startswith("activity_lag_records")
+                )
+                return lag == 3 and metrics["activity_oldest_record_seconds"] > 0
+
+            await until(shows_its_lag)
+            assert (await consumer.metrics())['activity_retries_total{cause="mongodb"}'] > 0
             await server.start()
             await until(consumer.is_ready)
             await group.until_worked_off()
@@ -177,8 +190,7 @@ async def test_second_signal_ends_at_once(
             await group.publish(notes(1))
 
             async def is_being_written() -> bool:
-                _, metrics = await consumer.probe("metrics")
-                return "activity_bytes_in_flight 0.0" not in metrics
+                return (await consumer.metrics())["activity_bytes_in_flight"] > 0
 
             await until(is_being_written)
             consumer.process.send_signal(signal.SIGTERM)
