@@ -50,6 +50,8 @@ async def connected(server: MongoServer, database: str, **timeouts: Any) -> Asyn
     async with connect(settings) as mongo:
         await ensure_indexes(mongo, RetentionSettings())
         yield mongo
+        # A connection can only be closed properly to a server that answers.
+        await server.recover()
 
 
 @pytest.fixture
