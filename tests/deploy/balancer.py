@@ -1,6 +1,7 @@
 """A balancer before several API processes: haproxy, which sends requests where `/readyz` is well."""
 
 import csv
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -52,8 +53,6 @@ class Balancer(Server):
         return f"http://127.0.0.1:{self.port}/api/v1"
 
     async def _prepare(self) -> Sequence[str | Path]:
-        if not shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin"):
-            install("haproxy", "the rolling update is rehearsed with haproxy")
         servers = "\n".join(
             f"  server api{number} 127.0.0.1:{process.http_port} check port {process.port}"
             for number, process in enumerate(self._processes)
@@ -62,8 +61,7 @@ class Balancer(Server):
         configuration.write_text(
             _CONFIGURATION.format(port=self.port, health_port=self._health_port, servers=servers)
         )
-        haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-        return [str(haproxy), "-db", "-f", configuration]
+        return [_find_haproxy(), "-db", "-f", configuration]
 
     async def _is_ready(self) -> bool:
         """Every process was looked at: until then haproxy takes it for well."""
@@ -74,3 +72,11 @@ class Balancer(Server):
         return len(checks) == len(self._processes) and all(
             check and check != "INI" and not check.startswith("*") for check in checks
         )
+
+
+def _find_haproxy() -> str:
+    # Debian keeps it where only root's PATH looks.
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    if not shutil.which("haproxy", path=path):
+        install("haproxy", "the rolling update is rehearsed with haproxy")
+    return shutil.which("haproxy", path=path) or "haproxy"
