@@ -97,10 +97,11 @@ class Gate:
         route, activity_id = self._routes.find(path)
         progress.route = route.path
         _require_read(request)
+        query = list(request.query.items())
         call = Call(
             caller=caller,
-            query=list(request.query.items()),
-            parameters=await read_parameters(request),
+            query=query,
+            parameters=await read_parameters(request, query),
             tz_offset=request.headers.get("X-TZ-Offset"),
             id=activity_id,
         )

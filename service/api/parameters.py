@@ -27,12 +27,14 @@ def overrides_method(request: web.BaseRequest) -> bool:
     )
 
 
-async def read_parameters(request: web.BaseRequest) -> Pairs:
-    """Raises `InvalidRequest` and `BodyTooLarge`. The body of a plain GET is not looked at."""
-    pairs = list(request.query.items())
+async def read_parameters(request: web.BaseRequest, query: Pairs) -> Pairs:
+    """The pairs of the query string, with those of a `_params` body laid over them.
+
+    Raises `InvalidRequest` and `BodyTooLarge`. The body of a plain GET is not looked at.
+    """
     if not overrides_method(request):
-        return pairs
-    return merge(pairs, parse_body(await _read_body(request)))
+        return query
+    return merge(query, parse_body(await _read_body(request)))
 
 
 def parse_body(body: bytes) -> dict[str, str | None]:
@@ -49,12 +51,12 @@ def parse_body(body: bytes) -> dict[str, str | None]:
     return {name: _to_text(name, value) for name, value in params.items()}
 
 
-def merge(pairs: Pairs, params: dict[str, str | None]) -> Pairs:
+def merge(query: Pairs, params: dict[str, str | None]) -> Pairs:
     """`_params` wins, but for paging: a `Link` is followed by sending the same body again."""
-    if any(name == _CURSOR and value for name, value in pairs):
+    if any(name == _CURSOR and value for name, value in query):
         params = {name: value for name, value in params.items() if name not in (_CURSOR, _SKIP)}
     overridden = {_stem(name) for name in params}
-    kept = [(name, value) for name, value in pairs if _stem(name) not in overridden]
+    kept = [(name, value) for name, value in query if _stem(name) not in overridden]
     return kept + [(name, value) for name, value in params.items() if value is not None]
 
 
