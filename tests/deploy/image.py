@@ -17,9 +17,11 @@ from pathlib import Path
 import dockerfile
 
 from deploy.local.commands import Command
+from deploy.local.prerequisites import install
 
 DOCKERFILE = Path("deploy/Dockerfile")
 _PATHS = re.compile(r"(?<![\w.$}-])/(?=(?:build|opt|usr/local)\b)")
+_DEBIANS_PYTHON = "/usr/bin/python3"
 _BASE_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -104,13 +106,12 @@ def _base_image(root: Path) -> Path:
 def _find_python() -> str:
     """A Python that the image's user can run; one in root's home is none."""
     (user,) = (step.value[0] for step in instructions() if step.cmd == "USER")
-    for python in (sys.executable, "/usr/bin/python3"):
+    for python in (sys.executable, _DEBIANS_PYTHON):
         probe = [*become(user), python, "-c", "import ensurepip, tomllib"]
         if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             return python
-    raise AssertionError(
-        "no Python 3.11 that every user can run; install one: apt-get install -y python3-venv"
-    )
+    install("python3-venv", "the image is built with a Python that every user can run")
+    return _DEBIANS_PYTHON
 
 
 def become(user: str) -> tuple[str, ...]:

@@ -24,6 +24,13 @@ async def _secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
         yield secured
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that the environment names are not the ones of these tests."""
+    for name in [name for name in os.environ if name.startswith("ACTIVITY_")]:
+        monkeypatch.delenv(name)
+
+
 async def _wait_for(url: str, key: str) -> int:
     """The status of an answer that is no 404, as soon as there is one."""
     headers = {"Authorization": f"Bearer {key}"}
