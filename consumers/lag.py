@@ -48,12 +48,12 @@ class Lag:
 
     def _report(self, ends: Mapping[TopicPartition, int], pipeline: Pipeline) -> None:
         positions = pipeline.positions
-        durable = positions.durable()
         LAG_RECORDS.clear()
         LAG_SECONDS.clear()
         ages = [0.0]
         for partition, end in ends.items():
-            position = durable.get(partition, end)
+            reached = positions.reached(partition)
+            position = end if reached is None else reached
             taken_ms = positions.oldest_timestamp_ms(partition)
             is_waiting = taken_ms is None and position < end
             waited = self._wait(partition, position, is_waiting=is_waiting)

@@ -106,7 +106,8 @@ class Pipeline:
             self._ready.append(self._batch)
             self._batch = Batch(self._limits)
         end = self._batch.fill(records, start)
-        span = self.positions.open(partition, records[end - 1].offset + 1, records[start].timestamp)
+        first, last = records[start], records[end - 1]
+        span = self.positions.open(partition, first.offset, last.offset, first.timestamp)
         self._batch.spans.append(span)
         return end
 

@@ -18,6 +18,7 @@ class Span:
 
 @dataclass(slots=True)
 class _Progress:
+    first: int
     spans: deque[Span] = field(default_factory=deque)
     durable: int | None = None
     committed: int | None = None
@@ -33,10 +34,11 @@ class Positions:
     def __init__(self) -> None:
         self._progress: dict[TopicPartition, _Progress] = {}
 
-    def open(self, partition: TopicPartition, position: int, timestamp_ms: int) -> Span:
-        """Note that records up to `position` were taken; spans of a partition come in order."""
-        span = Span(position, timestamp_ms)
-        self._progress.setdefault(partition, _Progress()).spans.append(span)
+    def open(self, partition: TopicPartition, first: int, last: int, timestamp_ms: int) -> Span:
+        """Note that records from offset `first` to `last` were taken; the spans of a partition
+        come in order."""
+        span = Span(last + 1, timestamp_ms)
+        self._progress.setdefault(partition, _Progress(first)).spans.append(span)
         return span
 
     def due(self) -> dict[TopicPartition, int]:
@@ -54,10 +56,18 @@ class Positions:
         known = ((partition, progress.durable) for partition, progress in self._progress.items())
         return {partition: position for partition, position in known if position is not None}
 
+    def reached(self, partition: TopicPartition) -> int | None:
+        """Before this everything is durable. None where nothing was taken yet."""
+        progress = self._progress.get(partition)
+        if progress is None:
+            return None
+        self._advance(progress)
+        return progress.first if progress.durable is None else progress.durable
+
     def skip(self, partition: TopicPartition, position: int) -> None:
         """Note where the consumer stands when it has taken every record before: past the markers
         of transactions, which are no records. Without effect while records are in flight."""
-        progress = self._progress.setdefault(partition, _Progress())
+        progress = self._progress.setdefault(partition, _Progress(position))
         self._advance(progress)
         if not progress.spans:
             progress.durable = max(position, progress.durable or 0)

@@ -76,7 +76,7 @@ def test_batch_is_full_by_bytes() -> None:
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_position_is_due_only_without_a_gap(order: list[int], finished: int) -> None:
     positions = Positions()
-    spans = [positions.open(PARTITION, 10 * (place + 1), 0) for place in range(6)]
+    spans = [positions.open(PARTITION, 10 * place, 10 * place + 9, 0) for place in range(6)]
 
     for place in order[:finished]:
         spans[place].is_durable = True
@@ -88,7 +88,7 @@ def test_position_is_due_only_without_a_gap(order: list[int], finished: int) -> 
 
 def test_committed_position_is_not_due_again() -> None:
     positions = Positions()
-    positions.open(PARTITION, 5, 0).is_durable = True
+    positions.open(PARTITION, 0, 4, 0).is_durable = True
 
     positions.committed(positions.due())
 
@@ -98,10 +98,10 @@ def test_committed_position_is_not_due_again() -> None:
 
 def test_markers_are_skipped_only_when_nothing_is_in_flight() -> None:
     positions = Positions()
-    span = positions.open(PARTITION, 5, 0)
+    span = positions.open(PARTITION, 0, 4, 0)
 
     positions.skip(PARTITION, 6)
-    assert positions.due() == {}
+    assert (positions.due(), positions.reached(PARTITION)) == ({}, 0)
     span.is_durable = True
     positions.skip(PARTITION, 6)
 
