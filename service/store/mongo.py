@@ -7,12 +7,13 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qsl
+from weakref import WeakValueDictionary
 
 from pymongo import AsyncMongoClient, InsertOne
 from pymongo.errors import (
@@ -85,6 +86,26 @@ DUPLICATE_KEY = 11000
 _BAD_VALUE = 2
 
 
+class Turns:
+    """One at a time, of those in this process that work on the same thing.
+
+    It spares them races that all but one would lose; nothing is right only because of it, for other
+    processes take no turns.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def take(self, things: Sequence[Hashable]) -> AsyncIterator[None]:
+        """Have them all. Who takes several names them in one order, or two wait for each other."""
+        async with AsyncExitStack() as stack:
+            for thing in things:
+                lock = self._locks.setdefault(thing, asyncio.Lock())
+                await stack.enter_async_context(lock)
+            yield
+
+
 @dataclass(frozen=True, slots=True)
 class Mongo:
     """One process's connection, with the two collections of contract 4."""
@@ -92,6 +113,7 @@ class Mongo:
     client: Any
     activities: Any
     api_keys: Any
+    turns: Turns = field(default_factory=Turns)
 
 
 @asynccontextmanager

@@ -98,7 +98,8 @@ async def refresh_threads(
     marks = await read_marks(mongo, changes, written)
     threads = iter(sorted(marks.threads))
     while some := list(islice(threads, MAX_THREADS_AT_ONCE)):
-        await _refresh(mongo, some)
+        async with mongo.turns.take(some):
+            await _refresh(mongo, some)
     await clear_marks(mongo, marks)
     return len(marks.threads)
 

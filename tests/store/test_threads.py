@@ -1,6 +1,7 @@
 """Threads in the store: always what the model makes of the same records (contract 2)."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.activities.events import Change
-from service.store.mongo import Mongo
+from service.store.mongo import Mongo, Turns
 from service.store.threads import ThreadKey, read_members, refresh_threads
 from service.store.writes import write_changes
 from tests.factories import arrivals, mailboxes, record
@@ -180,8 +181,9 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
     await mongo.activities.delete_many({})
 
     async def write(records: list[bytes | None]) -> None:
+        process = replace(mongo, turns=Turns())
         for start in range(0, len(records), batch_size):
-            await apply_changes(mongo, newest_changes(records[start : start + batch_size]))
+            await apply_changes(process, newest_changes(records[start : start + batch_size]))
 
     await asyncio.gather(*(write(arriving[number::writers]) for number in range(writers)))
 
