@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from bson import ObjectId, encode
-from bson.raw_bson import RawBSONDocument
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX, Change
@@ -31,7 +30,7 @@ from service.activities.threads import (
 from service.errors import StoreUnavailable
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, translated_errors, write_unordered
-from service.store.writes import MAX_DOCUMENT_BYTES, Written, to_key
+from service.store.writes import MAX_DOCUMENT_BYTES, Encoded, Written, to_key
 
 THREAD_SUFFIX = "!thread"
 # Bounds the memory of one round: a thread shows previews of up to 5 MiB.
@@ -273,7 +272,7 @@ def _to_operation(
     return ReplaceOne(guard, document, upsert=True)
 
 
-def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> RawBSONDocument | None:
+def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Encoded | None:
     emails = _emails(members)
     fields = to_thread(emails)
     if fields is None:
@@ -296,7 +295,7 @@ def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Raw
     )
 
 
-def _to_fitting(document: dict[str, Any]) -> RawBSONDocument:
+def _to_fitting(document: dict[str, Any]) -> Encoded:
     encoded = encode(document)
     for field in _DISPENSABLE:
         if len(encoded) <= MAX_DOCUMENT_BYTES:
@@ -306,7 +305,7 @@ def _to_fitting(document: dict[str, Any]) -> RawBSONDocument:
         if field in document:
             document[field] = [] if isinstance(document[field], list) else None
         encoded = encode(document)
-    return RawBSONDocument(encoded)
+    return Encoded(encoded)
 
 
 def _to_empty(thread: ThreadKey) -> list[dict[str, Any]]:

@@ -40,6 +40,14 @@ _TOO_LARGE_CODES = frozenset(
 Operation = InsertOne[Any] | ReplaceOne[Any] | UpdateOne
 
 
+class Encoded(RawBSONDocument):
+    """A document as BSON, encoded once. The driver asks of it only whether it is empty, for which
+    its own class would decode it again."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 class Outcome(StrEnum):
     """What became of one change."""
 
@@ -74,7 +82,7 @@ class _Write:
     """A change and the document it becomes, encoded once for both tries."""
 
     change: Change
-    document: RawBSONDocument
+    document: Encoded
     meta: Mapping[str, str]
 
     @property
@@ -138,7 +146,7 @@ def _to_write(change: Change) -> _Write:
     if change.activity is not None:
         document |= {**change.activity, "id": change.id}
     document |= {"organization_id": change.organization_id, "_meta": meta}
-    return _Write(change, RawBSONDocument(encode(document)), meta)
+    return _Write(change, Encoded(encode(document)), meta)
 
 
 def _first_try(write: _Write) -> Operation:
