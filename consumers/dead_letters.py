@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from consumers.batch import Refusal
 from consumers.cluster import to_client_options
 from consumers.deadlines import within
-from consumers.records import ATTEMPT_HEADER
+from consumers.records import ATTEMPT_HEADER, to_attempt
 from service.errors import Rejected
 from service.settings import KafkaSettings
 
@@ -41,7 +41,6 @@ ADDED_HEADERS = frozenset(
         ATTEMPT_HEADER,
     }
 )
-MAX_ATTEMPT = 1000
 # A limit of the client alone, over what any broker takes: the broker's own limit is what counts.
 _MAX_REQUEST_BYTES = 1 << 30
 _REQUEST_TIMEOUT_SECONDS = 10
@@ -139,27 +138,12 @@ def to_original_headers(record: ConsumerRecord) -> Headers:
     return [(name, value) for name, value in record.headers if name not in ADDED_HEADERS]
 
 
-def to_attempt(record: ConsumerRecord) -> int:
-    """How often the record was a dead letter before; 0 where it does not say so properly."""
-    for name, value in reversed(record.headers):
-        if name == ATTEMPT_HEADER:
-            return _to_count(value or b"")
-    return 0
-
-
 def to_text(record: ConsumerRecord, header: str) -> str | None:
     """The last header of that name, as text."""
     for name, value in reversed(record.headers):
         if name == header and value is not None:
             return bytes(value).decode(errors="replace")
     return None
-
-
-def _to_count(value: bytes) -> int:
-    if not (value.isdigit() and value.isascii() and len(value) <= 4):
-        return 0
-    count = int(value)
-    return count if 1 <= count <= MAX_ATTEMPT else 0
 
 
 def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:

@@ -6,6 +6,7 @@ from service.activities.events import IGNORED, Change, Ignored, parse_event
 from service.errors import Rejected
 
 ATTEMPT_HEADER = "activity.attempt"
+MAX_ATTEMPT = 1000
 
 
 def parse_record(record: ConsumerRecord, max_bytes: int) -> Change | Ignored | Rejected:
@@ -27,4 +28,19 @@ def parse_record(record: ConsumerRecord, max_bytes: int) -> Change | Ignored | R
 
 def is_replayed(record: ConsumerRecord) -> bool:
     """Whether the record was a dead letter before."""
-    return any(name == ATTEMPT_HEADER for name, _ in record.headers)
+    return bool(record.headers) and to_attempt(record) > 0
+
+
+def to_attempt(record: ConsumerRecord) -> int:
+    """How often the record was a dead letter before; 0 where it does not say so properly."""
+    for name, value in reversed(record.headers):
+        if name == ATTEMPT_HEADER:
+            return _to_count(value or b"")
+    return 0
+
+
+def _to_count(value: bytes) -> int:
+    if not (value.isdigit() and len(value) <= len(str(MAX_ATTEMPT))):
+        return 0
+    count = int(value)
+    return count if 1 <= count <= MAX_ATTEMPT else 0

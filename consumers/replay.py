@@ -19,11 +19,10 @@ from consumers.dead_letters import (
     TOPIC_HEADER,
     DeadLetterProducer,
     Letter,
-    to_attempt,
     to_original_headers,
     to_text,
 )
-from consumers.records import ATTEMPT_HEADER
+from consumers.records import ATTEMPT_HEADER, to_attempt
 from service.errors import StartError
 from service.settings import KafkaSettings
 

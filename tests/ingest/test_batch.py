@@ -1,5 +1,6 @@
 """What a batch holds, which positions it makes due, and when the line stops: no servers needed."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.batch import Batch, BatchLimits
-from consumers.dead_letters import MAX_ATTEMPT, to_headers
+from consumers.cluster import ClientComplaints
+from consumers.dead_letters import to_headers
 from consumers.fuse import Fuse
 from consumers.membership import Membership
 from consumers.positions import Positions
+from consumers.records import MAX_ATTEMPT
 from service.errors import Halted, Rejected
 from tests.factories import activity, event, record
 
@@ -163,6 +166,27 @@ def test_attempt_is_one_more_than_a_whole_number(carried: list[Any], attempt: in
     attempts = [value for name, value in to_headers(again) if name == "activity.attempt"]
 
     assert attempts == [str(attempt).encode()]
+
+
+def complaint(text: str, logger: str = "aiokafka.client") -> logging.LogRecord:
+    return logging.LogRecord(logger, logging.ERROR, "", 0, text, ("node 1",), None)
+
+
+def test_client_complains_seldom_and_never_of_the_harmless() -> None:
+    complaints = ClientComplaints(interval_seconds=60)
+
+    passed = [
+        complaints.filter(complaint(text, logger))
+        for text, logger in [
+            ("Unable connect to %s", "aiokafka.client"),
+            ("Unable connect to %s", "aiokafka.client"),
+            ("Group Coordinator Request failed: %s", "aiokafka.consumer.group_coordinator"),
+            ("ours", "consumers.runner"),
+            ("ours", "consumers.runner"),
+        ]
+    ]
+
+    assert passed == [True, False, False, True, True]
 
 
 def test_member_thrown_out_by_habit_halts() -> None:
