@@ -66,7 +66,8 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 @_selecting
 def list_command(code: str | None, organization: str | None) -> None:
     kafka = read_section(KafkaSettings)
-    count = _with_kafka(kafka, _print_all(kafka, Selection(code, organization)))
+    selection = Selection(code, organization)
+    count = _with_kafka(kafka, lambda: _print_all(kafka, selection))
     click.echo(f"{count} dead letters", err=True)
 
 
@@ -76,7 +77,7 @@ def list_command(code: str | None, organization: str | None) -> None:
 def replay_command(code: str | None, organization: str | None, dry_run: bool) -> None:
     kafka = read_section(KafkaSettings)
     selection = Selection(code, organization)
-    plan = _with_kafka(kafka, plan_replay(kafka, selection))
+    plan = _with_kafka(kafka, lambda: plan_replay(kafka, selection))
     count = len(plan.attempts)
     if plan.lost:
         click.echo(f"{plan.lost} dead letters name no existing topic: passed over", err=True)
@@ -84,7 +85,7 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
         click.echo(f"{count} distinct records would be published")
         return
     with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        _with_kafka(kafka, replay(kafka, selection, plan, bar.update))
+        _with_kafka(kafka, lambda: replay(kafka, selection, plan, bar.update))
     click.echo(f"{count} distinct records published")
 
 
@@ -96,13 +97,13 @@ async def _print_all(kafka: KafkaSettings, selection: Selection) -> int:
     return count
 
 
-def _with_kafka(kafka: KafkaSettings, work: Coroutine[Any, Any, Result]) -> Result:
+def _with_kafka(kafka: KafkaSettings, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     _configure_logging()
 
     async def checked() -> Result:
         with quiet_client():
             await require_kafka(kafka)
-            return await work
+            return await work()
 
     try:
         return uvloop.run(checked())

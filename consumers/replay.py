@@ -113,19 +113,25 @@ def to_digest(record: ConsumerRecord) -> Digest:
 
 
 def describe(record: ConsumerRecord) -> str:
-    """One line: when, why, whose, where from, how often. Nothing of the record's content."""
+    """One line: when, why, where from, whose, how often. Nothing of the record's content, and
+    nothing that a terminal would obey."""
     at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    where = f"{to_text(record, TOPIC_HEADER)}[{to_text(record, PARTITION_HEADER)}]"
-    return "  ".join(
-        (
-            f"{at:%Y-%m-%dT%H:%M:%SZ}",
-            f"{to_text(record, CODE_HEADER) or '-':21}",
-            f"{where}@{to_text(record, OFFSET_HEADER)}",
-            to_text(record, ORGANIZATION_HEADER) or "-",
-            to_text(record, EVENT_HEADER) or "-",
-            f"attempt {to_attempt(record)}",
-            to_text(record, MESSAGE_HEADER) or "-",
+    topic, partition, offset, code, organization, event, message = (
+        to_text(record, header) or "-"
+        for header in (
+            TOPIC_HEADER,
+            PARTITION_HEADER,
+            OFFSET_HEADER,
+            CODE_HEADER,
+            ORGANIZATION_HEADER,
+            EVENT_HEADER,
+            MESSAGE_HEADER,
         )
+    )
+    where, attempt = f"{topic}[{partition}]@{offset}", f"attempt {to_attempt(record)}"
+    line = f"{at:%Y-%m-%dT%H:%M:%SZ}  {code:21}  {where}  {organization}  {event}  {attempt}"
+    return "".join(
+        character if character.isprintable() else "?" for character in f"{line}  {message}"
     )
 
 

@@ -197,3 +197,13 @@ async def test_missing_dead_letter_topic_is_one_line(
 
     assert status == 1
     assert errors == "Error: ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic nowhere\n"
+
+
+async def test_unreachable_kafka_is_one_line(command_environment: dict[str, str]) -> None:
+    nobody = command_environment | {"ACTIVITY_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+    status, _, errors = await run_command(nobody, "replay")
+
+    assert status == 1
+    assert errors.startswith("Error: ACTIVITY_KAFKA_BOOTSTRAP_SERVERS: ")
+    assert len(errors.splitlines()) == 1

@@ -203,6 +203,21 @@ async def test_second_signal_ends_at_once(
         await mongo.client.drop_database(database_name)
 
 
+async def test_blown_fuse_ends_the_process_with_one_clear_line(
+    group: Group, settings: dict[str, str]
+) -> None:
+    await group.publish([b"{"] * 400, linger_ms=5)
+
+    process = await spawn(settings, "run")
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 1
+    *log, last = errors.decode().splitlines()
+    assert last.startswith("Error: ")
+    assert "ACTIVITY_DEAD_LETTER_MAX_RATIO=0.5" in last
+    assert all(json.loads(line)["level"] != "ERROR" for line in log)
+
+
 async def test_dead_letter_topic_without_room_is_named_with_its_remedy(
     group: Group, settings: dict[str, str]
 ) -> None:
