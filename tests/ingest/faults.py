@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
+from consumers.cluster import quiet_client
 from deploy.local.commands import ConsumerProcess
 from deploy.local.folders import run_folder
 from deploy.local.kafka import KafkaServer, create_dead_letter_topic, delete_topics
@@ -369,7 +370,8 @@ async def _run_all(scale: Scale, seed: int) -> list[Row]:
 
 def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(10**6)
-    rows = asyncio.run(_run_all(LONG, seed))
+    with quiet_client():
+        rows = asyncio.run(_run_all(LONG, seed))
     table = Table(title=f"faults, seed {seed}")
     columns = ("fault", "events", "injected", "lost", "doubled", "stale", "seconds to recover")
     for column in columns:
