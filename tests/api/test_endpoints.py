@@ -83,6 +83,14 @@ async def test_unknown_paths_are_404_in_the_shape_of_errors(api: Api) -> None:
         assert set(reply.content) == {"error", "errors", "field-errors"}
 
 
+async def test_how_threads_are_stored_is_nobodys_business(api: Api) -> None:
+    await api.apply([stored("Email", id="acti_1", thread_id="conv_1")])
+
+    assert (await api.ask("/activity/conv_1/")).content["_type"] == "EmailThread"
+    for path in ("/activity/conv_1!thread/", "/activity/emailthread/conv_1!thread"):
+        assert (await api.ask(path)).status == 404
+
+
 async def test_head_is_get_without_a_body(api: Api) -> None:
     await api.apply(notes(3))
 
@@ -219,6 +227,7 @@ PARAMS: list[tuple[str, Any, Any]] = [
     ("", {"_params": {"thread_emails": False, "_limit": 1}}, ["acti_4"]),
     ("?_fields[0]=id&_limit=1", {"_params": {"_fields": ["id", "note"]}}, ["acti_4"]),
     ("", {"_params": {"_limit": 1, "_limit ": 7}}, ["acti_4"]),
+    ("?id__in=acti_0", {"_params": {"id__in[0]": "acti_1"}}, ["acti_0"]),
     ("", b'{"_params": {"_limit": 1, "_limit": 2}}', ["acti_4", "acti_3"]),
     ("", {"_params": {"_limit": {"$gt": 1}}}, (400, ["_limit"])),
     ("", {"_params": {"unknown": {}}}, (400, ["unknown"])),
@@ -237,6 +246,15 @@ PARAMS: list[tuple[str, Any, Any]] = [
     ("", b'{"_params": {"_order_by": "\\ud800"}}', (400, ["_params"])),
     ("", b"[" * 2000, (400, ["_params"])),
 ]
+
+
+async def test_an_id_may_be_percent_encoded(api: Api) -> None:
+    await api.apply([stored("Note", id="acti:a@b")])
+
+    for path in ("/activity/acti:a@b/", "/activity/acti%3Aa%40b", "/activity/note/acti%3aa%40b/"):
+        assert (await api.ask_raw(BASE_PATH + path)).status == 200, path
+    for path in ("/activity/note%2Facti:a@b/", "/activity/acti%253Aa%2540b/", "/activity/%FF/"):
+        assert (await api.ask_raw(BASE_PATH + path)).status == 404, path
 
 
 async def test_params_are_exactly_that_get(api: Api) -> None:

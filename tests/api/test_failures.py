@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
-from service.api.capacity import Capacity
+from service.api.capacity import MAX_WAIT_SECONDS, Capacity
 from service.api.failures import to_error_answer
 from service.api.readiness import Readiness
 from service.errors import (
@@ -228,6 +228,15 @@ async def test_a_place_that_does_not_come_free_is_given_up() -> None:
                 pass
     async with capacity:
         pass
+
+
+async def test_where_enough_wait_already_nobody_waits() -> None:
+    capacity = Capacity(max_in_flight=1, max_waiting=0)
+    async with capacity:
+        async with asyncio.timeout(MAX_WAIT_SECONDS / 2):
+            with pytest.raises(Overloaded):
+                async with capacity:
+                    pass
 
 
 async def test_places_are_given_in_the_order_of_arrival() -> None:
