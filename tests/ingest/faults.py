@@ -89,7 +89,8 @@ class World:
     async def publish(self, part: Sequence[bytes | None], seconds: float = 0) -> None:
         """Publish these records, spread over so many seconds."""
         pause = seconds * CHUNK / max(1, len(part))
-        async with self.group.producer(enable_idempotence=True) as producer:
+        patient = {"enable_idempotence": True, "request_timeout_ms": 180_000}
+        async with self.group.producer(**patient) as producer:
             for start in range(0, len(part), CHUNK):
                 for value in part[start : start + CHUNK]:
                     key = b"%d" % self.rng.randrange(50)
