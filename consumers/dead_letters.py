@@ -100,8 +100,14 @@ class DeadLetterProducer:
 
     async def _get(self) -> AIOKafkaProducer:
         if self._producer is None:
-            self._producer = new_producer(self._settings)
-            await self._producer.start()
+            producer = new_producer(self._settings)
+            try:
+                await producer.start()
+            except BaseException:
+                # Also when cancelled: half started, it would let every later call wait for ever.
+                await within(_CLOSE_SECONDS, producer.stop())
+                raise
+            self._producer = producer
         return self._producer
 
     async def _discard(self) -> None:

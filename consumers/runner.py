@@ -48,6 +48,9 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._lag = Lag(health)
         self._consumer: AIOKafkaConsumer = None
         self._is_holding = False
+        # Whether everything before the consumer's positions was taken: not after a fetch that
+        # failed, and not from a revocation, which drops records, to the next assignment.
+        self._trusts_positions = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then write and commit what the time to drain allows.
@@ -65,15 +68,20 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """What is being written may end, within a budget; then commit what is durable."""
-        if revoked:
-            self._pipeline.drop_waiting()
-            await self._pipeline.finish(0 if self._health.is_away else REVOKE_SECONDS)
-            if await self._commit_last() == "lost":
-                self._lose_membership()
-        self._pipeline.positions = Positions()
+        try:
+            if revoked:
+                self._pipeline.drop_waiting()
+                await self._pipeline.finish(0 if self._health.is_away else REVOKE_SECONDS)
+                if await self._commit_last() == "lost":
+                    self._lose_membership()
+        finally:
+            self._trusts_positions = False
+            self._pipeline.positions = Positions()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Pauses do not survive a rebalance: renew them."""
+        self._trusts_positions = True
+        self._trusts_positions = True
         if self._is_holding:
             self._consumer.pause(*assigned)
         self._health.has_joined = True
@@ -115,7 +123,9 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _fetch(self) -> None:
         while True:
             self._health.turn()
-            if not self._may_fetch and not await self._pipeline.wait_for_room(HOLD_AFTER_SECONDS):
+            if not self._pipeline.has_room:
+                await self._pipeline.wait_for_room(HOLD_AFTER_SECONDS)
+            if not self._may_fetch:
                 await self._hold()
             await self._poll()
 
@@ -136,11 +146,15 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _poll(self) -> None:
         """From fetched to taken nothing is awaited: a position seen elsewhere is one taken here."""
         seconds = self._pipeline.patience_seconds(POLL_SECONDS)
-        with self._health.waiting():
-            fetched = await self._consumer.getmany(
-                timeout_ms=seconds * 1000, max_records=self._ingest.batch_max_records
-            )
-        self._pipeline.take(fetched)
+        try:
+            with self._health.waiting():
+                fetched = await self._consumer.getmany(
+                    timeout_ms=seconds * 1000, max_records=self._ingest.batch_max_records
+                )
+            self._pipeline.take(fetched)
+        except Exception:
+            self._trusts_positions = False
+            raise
 
     @property
     def _may_fetch(self) -> bool:
@@ -161,7 +175,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """The ends of transactions have offsets, too, but are no records that could be taken."""
         for partition in self._consumer.assignment():
             position = await within(POLL_SECONDS, self._position(partition))
-            if position is not None:
+            if position is not None and self._trusts_positions:
                 self._pipeline.positions.skip(partition, position)
 
     async def _position(self, partition: TopicPartition) -> int | None:
