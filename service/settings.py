@@ -17,6 +17,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from service.errors import StartError
@@ -34,7 +35,7 @@ class FileSource(EnvSettingsSource):
     ) -> tuple[Any, str, bool]:
         variable = f"{self.env_prefix}{field_name}_file".upper()
         path = self.env_vars.get(variable.lower())
-        if path is None:
+        if not path:
             return None, field_name, False
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
@@ -96,7 +97,11 @@ class MongoSettings(Section):
         SecretStr("mongodb://localhost:27017"),
         description="connection string, user and password included",
     )
-    database: str = Field("activity", min_length=1, description="database name")
+    database: str = Field(
+        "activity",
+        pattern=r"^[A-Za-z0-9_-]{1,63}$",
+        description="database name, up to 63 of A-Z a-z 0-9 _ -",
+    )
     driver: Literal["pymongo", "motor"] = Field(
         "pymongo", description="PyMongo's own asyncio API, or Motor"
     )
@@ -127,7 +132,9 @@ class KafkaSettings(Section):
     model_config = SettingsConfigDict(env_prefix="ACTIVITY_KAFKA_")
 
     bootstrap_servers: str = Field(
-        "localhost:9092", min_length=1, description="host:port, comma separated"
+        "localhost:9092",
+        pattern=r"^[^\s,:/]+:\d{1,5}(,\s*[^\s,:/]+:\d{1,5})*$",
+        description="host:port, comma separated",
     )
     topics: Annotated[CommaList, Field(min_length=1)] = Field(
         ("activity.calls", "activity.emails", "activity.status_changes", "activity.events"),
@@ -282,6 +289,8 @@ def read_section(section: type[AnySection]) -> AnySection:
         return section()
     except ValidationError as error:
         raise StartError("; ".join(_faults(section, error))) from None
+    except SettingsError as error:  # how the framework wraps what a source raises
+        raise StartError(str(error.__cause__ or error)) from None
 
 
 def _faults(section: type[Section], error: ValidationError) -> list[str]:

@@ -86,7 +86,7 @@ class Gate:
             return answer
 
     async def _answer(self, request: web.BaseRequest, progress: Progress) -> Answer:
-        path = request.rel_url.raw_path
+        path = request.rel_url.path_safe
         if path.removesuffix("/") == OPENAPI_PATH:
             progress.route = OPENAPI_PATH
             _require_read(request)

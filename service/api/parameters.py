@@ -67,8 +67,8 @@ def to_query_string(pairs: Iterable[tuple[str, str]], cursor: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """`_fields[0]` and `_fields` are one parameter."""
-    return name.partition("[")[0]
+    """`_fields[0]` and `_fields` are one parameter; any other name stands for itself."""
+    return "_fields" if name.startswith("_fields[") else name
 
 
 def _to_text(name: str, value: Any) -> str | None:

@@ -43,10 +43,11 @@ class Readiness:
         self._missing = missing
 
     async def watch(self) -> None:
-        """Until the indexes are there: look again, also where nobody probes."""
-        while self._missing:
+        """While indexes are missing, look again, also where nobody probes. Until cancelled."""
+        while True:
             await asyncio.sleep(_RETRY_SECONDS)
-            await self.check()
+            if self._missing:
+                await self.check()
 
     def require_indexes(self) -> None:
         """Raises `StoreUnavailable` where the last look found no indexes: no find without them."""
