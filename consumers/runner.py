@@ -81,7 +81,6 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Pauses do not survive a rebalance: renew them."""
         self._trusts_positions = True
-        self._trusts_positions = True
         if self._is_holding:
             self._consumer.pause(*assigned)
         self._health.has_joined = True
