@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
@@ -23,7 +24,7 @@ from tests.factories import realistic_events
 from tests.factories import record as encode_event
 from tests.ingest.group import DEADLINE_SECONDS, Group, Member, until
 
-SMALL = {"batch_max_records": 2, "max_writes_in_flight": 1}
+SMALL: dict[str, Any] = {"batch_max_records": 2, "max_writes_in_flight": 1}
 
 
 async def test_a_slow_rebalance_commits_nothing_of_what_was_dropped(
