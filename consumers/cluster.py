@@ -63,13 +63,14 @@ async def check_cluster(settings: KafkaSettings) -> None:
 
 @contextmanager
 def quiet_client() -> Iterator[None]:
-    """While a process starts its own one line says what is wrong; aiokafka's are held back."""
-    logger = logging.getLogger("aiokafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
+    """While a process starts its own one line says what is wrong; what aiokafka and the event loop
+    say of a connection is held back. After a failure too: the loop's word may come late."""
+    loggers = [logging.getLogger(name) for name in ("aiokafka", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
 

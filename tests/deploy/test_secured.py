@@ -113,7 +113,8 @@ async def test_who_is_not_let_in_says_so_in_one_line(
 
     status, output = await _run(command, environment)
 
-    (said,) = output.splitlines()
+    assert len(output.splitlines()) == 1, output
+    said = output.strip()
     assert status == 1
     assert said.startswith(line)
     assert not any(secret in said for secret in (WRONG, *secured.secrets))
