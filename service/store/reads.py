@@ -1,7 +1,7 @@
 """Every question that is asked of the activities: `plans` says how, this module asks."""
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from operator import itemgetter
@@ -127,14 +127,9 @@ class _Source:
         return remaining
 
 
-async def _in_groups(cursor: AsyncIterable[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    async for document in cursor:
-        group.append(document)
-        if len(group) == DOCUMENTS_AT_ONCE:
-            yield group
-            group = []
-    if group:
+async def _in_groups(cursor: Any) -> AsyncIterator[list[dict[str, Any]]]:
+    """Not one by one, which costs a coroutine a document."""
+    while group := await cursor.to_list(DOCUMENTS_AT_ONCE):
         yield group
 
 

@@ -227,22 +227,25 @@ def new_events(seed: int, count: int, *, edition: int = 0) -> list[bytes]:
     ]
 
 
-def email_events(seed: int, count: int, *, conversation: int = 8) -> list[bytes]:
-    """Emails whose conversations grow side by side, as live mail does."""
+def email_events(seed: int, count: int, *, window: int) -> list[bytes]:
+    """Emails in conversations of 8, as a mailbox has them by time: those of one conversation lie
+    within `window` emails of each other."""
     source = random.Random(seed)
-    conversations = max(1, count // conversation)
-    events = []
-    for number in range(count):
-        thread = source.randrange(conversations)
-        place = Place(
-            f"orga_{thread % 5:043d}",
-            f"lead_{thread:043d}",
-            "Email",
-            START + timedelta(seconds=number),
-            f"acti_thread{thread:037d}",
-        )
-        events.append(event(source, place, number))
-    return events
+    arrivals = sorted(
+        (thread * CONVERSATION + source.random() * window, thread)
+        for thread in range(count // CONVERSATION)
+        for _ in range(CONVERSATION)
+    )
+    return [
+        event(source, _email_place(number, thread), number)
+        for number, (_, thread) in enumerate(arrivals)
+    ]
+
+
+def _email_place(number: int, thread: int) -> Place:
+    at = START + timedelta(seconds=number)
+    lead_id, thread_id = f"lead_{thread:043d}", f"acti_thread{thread:037d}"
+    return Place(f"orga_{thread % 5:043d}", lead_id, "Email", at, thread_id)
 
 
 def to_document(value: bytes) -> dict[str, Any]:
