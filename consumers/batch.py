@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
@@ -21,8 +22,7 @@ class BatchLimits:
     max_record_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A change and the record that brought it; `number` is its place in the batch."""
 
     number: int

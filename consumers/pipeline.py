@@ -19,6 +19,9 @@ from service.settings import IngestSettings
 
 log = logging.getLogger(__name__)
 
+# A batch that is not full waits so long for the next records of a backlog.
+BACKLOG_PATIENCE_SECONDS = 0.05
+
 Write = Callable[[Batch], Coroutine[Any, Any, None]]
 Fail = Callable[[BaseException], None]
 
@@ -41,6 +44,7 @@ class Pipeline:
         self._fail = fail
         self._batch = Batch(self._limits)
         self._ready: deque[Batch] = deque()
+        self._is_behind = False
         self._writes: dict[asyncio.Task[None], Batch] = {}
         self._changed = asyncio.Event()
         self.positions = Positions()
@@ -53,8 +57,15 @@ class Pipeline:
     def is_idle(self) -> bool:
         return not (self._writes or self._ready or self._batch.size)
 
-    def take(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        """Parse records and put them on their way."""
+    def take(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]],
+        *,
+        is_behind: bool = False,
+    ) -> None:
+        """Parse records and put them on their way. With `is_behind` more are sure to come at once,
+        and a batch that is not full waits for them."""
+        self._is_behind = is_behind
         for partition, records in fetched.items():
             taken = 0
             while taken < len(records):
@@ -65,6 +76,8 @@ class Pipeline:
         """How long the next fetch may wait before an open batch is to be looked at again."""
         if not self._batch.size or len(self._writes) >= self._settings.max_writes_in_flight:
             return idle_seconds
+        if self._is_behind:
+            return BACKLOG_PATIENCE_SECONDS
         return max(0.001, self._settings.batch_max_age_seconds - self._age())
 
     async def wait_for_room(self, seconds: float) -> bool:
@@ -130,11 +143,9 @@ class Pipeline:
         return batch
 
     def _is_due(self) -> bool:
-        return (
-            not self._writes
-            or self._batch.is_full
-            or self._age() >= self._settings.batch_max_age_seconds
-        )
+        if self._batch.is_full or self._is_behind:
+            return self._batch.is_full
+        return not self._writes or self._age() >= self._settings.batch_max_age_seconds
 
     def _age(self) -> float:
         return time.monotonic() - self._batch.opened

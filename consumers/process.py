@@ -1,6 +1,7 @@
 """The consumer process from start to stop: its composition root."""
 
 import asyncio
+import gc
 import logging
 import platform
 from importlib.metadata import version
@@ -41,10 +42,18 @@ async def consume(
             with quiet_client():
                 await asyncio.gather(_require_mongo(mongo), check_cluster(kafka))
             _log_start(kafka, mongo_settings, ingest, port)
+            _collect_garbage_rarely()
             try:
                 await work(kafka, ingest, mongo, health, stop)
             finally:
                 log.info("stopped", extra={"records": count_records()})
+
+
+def _collect_garbage_rarely() -> None:
+    """Records make objects by the million, hardly any in cycles: to look through them at the usual
+    rate took a tenth of the process's time."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 async def work(

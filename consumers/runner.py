@@ -2,10 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    TopicPartition,
+)
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumers.cluster import to_client_options
@@ -150,10 +155,18 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 fetched = await self._consumer.getmany(
                     timeout_ms=seconds * 1000, max_records=self._ingest.batch_max_records
                 )
-            self._pipeline.take(fetched)
+            self._pipeline.take(fetched, is_behind=self._is_behind(fetched))
         except Exception:
             self._trusts_positions = False
             raise
+
+    def _is_behind(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> bool:
+        """Whether the broker has a whole batch more of what was fetched."""
+        return any(
+            (self._consumer.highwater(partition) or 0) - records[-1].offset
+            > self._ingest.batch_max_records
+            for partition, records in fetched.items()
+        )
 
     @property
     def _may_fetch(self) -> bool:

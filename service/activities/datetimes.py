@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 # A time to the millisecond, the digits beyond it, the zone; or a bare date.
 _GRAMMAR = re.compile(
@@ -15,6 +16,9 @@ _GRAMMAR = re.compile(
 _FORMS = "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss, up to nine decimals, then Z, +hh:mm, -hh:mm or nothing"
 _YEAR_1 = datetime(1, 1, 1)
 _NO_OFFSET = timedelta(0)
+_MAX_LENGTH = len("YYYY-MM-DDThh:mm:ss.123456789+hh:mm")
+# One event names the same time again and again.
+_MAX_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,7 +64,15 @@ def parse_instant(text: object, *, offset: timedelta = _NO_OFFSET) -> Instant:
 
 def _parse(text: object, offset: timedelta) -> tuple[datetime, str]:
     """The naive UTC time cut to milliseconds, and the digits beyond it."""
-    if not isinstance(text, str) or (match := _GRAMMAR.fullmatch(text)) is None:
+    if not isinstance(text, str) or len(text) > _MAX_LENGTH:
+        raise ValueError(f"a date-time is {_FORMS}")
+    return _parse_text(text, offset)
+
+
+@lru_cache(_MAX_REMEMBERED)
+def _parse_text(text: str, offset: timedelta) -> tuple[datetime, str]:
+    match = _GRAMMAR.fullmatch(text)
+    if match is None:
         raise ValueError(f"a date-time is {_FORMS}")
     moment, finer, zone = match.groups()
     try:

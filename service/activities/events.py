@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.activities.base import ID_PATTERN
 from service.activities.data import parse_data
@@ -18,8 +18,7 @@ OVERLAY_FIELDS = ("summary", "importance", "comment_summary")
 _is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A valid event, ready to apply: it sets one activity or deletes it.
 
     `id` is the stored id (design 3): the activity's own, or an overlay's with `!overlay` behind it;
@@ -134,7 +133,7 @@ def _to_change(type_: ActivityType, event: Mapping[str, Any], record: bytes) -> 
         activity=activity,
         thread_id=thread_id,
         is_new=event["action"] == "created",
-        deviations=tuple((type_.name, field) for field in fields),
+        deviations=tuple([(type_.name, field) for field in fields]),
     )
 
 

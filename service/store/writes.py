@@ -10,7 +10,7 @@ duplicate key means stale.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import encode
 from bson.errors import BSONError
@@ -77,8 +77,7 @@ _STALE = Written(Outcome.STALE)
 _UNCONFIRMED = Written(Outcome.UNCONFIRMED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
+class _Write(NamedTuple):
     """A change and the document it becomes, encoded once for both tries."""
 
     change: Change

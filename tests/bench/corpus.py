@@ -1,9 +1,11 @@
 """Seeded data: about 2 KB an activity, a realistic mix of types, leads from 1 to 100,000."""
 
 import random
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ PROSE = (
     " migration training support launch review signature procurement"
 )
 WORDS = PROSE.split()
+ID_CHARACTERS = string.digits + string.ascii_letters
 # Share of each type where nothing else is asked for; emails are asked for by name.
 MIX = {
     "Call": 30,
@@ -60,6 +63,13 @@ class Place:
     thread_id: str | None = None
 
 
+@cache
+def to_id(prefix: str, number: int) -> str:
+    """As long as the reference system's, of the same characters."""
+    source = random.Random(f"{prefix}{number}")
+    return f"{prefix}_{''.join(source.choices(ID_CHARACTERS, k=43))}"
+
+
 def text(source: random.Random, size: int) -> str:
     words: list[str] = []
     length = 0
@@ -75,10 +85,10 @@ def activity(source: random.Random, place: Place, number: int) -> dict[str, Any]
     at = place.at.isoformat()
     base: dict[str, Any] = {
         "_type": place.type,
-        "id": f"acti_{number:043d}",
+        "id": to_id("acti", number),
         "organization_id": place.organization_id,
         "lead_id": place.lead_id,
-        "user_id": f"user_{number % 23:043d}",
+        "user_id": to_id("user", number % 23),
         "user_name": "Ada Byron",
         "users": [],
         "created_by": None,
@@ -90,7 +100,7 @@ def activity(source: random.Random, place: Place, number: int) -> dict[str, Any]
         "activity_at": at,
     }
     if place.type != "TaskCompleted":
-        base["contact_id"] = f"cont_{number % 7:043d}"
+        base["contact_id"] = to_id("cont", number % 7)
     return base | BODIES.get(place.type, prose_body)(source, place, number)
 
 
@@ -180,9 +190,9 @@ def event(source: random.Random, place: Place, number: int, *, edition: int = 0)
     at = (place.at + timedelta(seconds=edition)).replace(tzinfo=None).isoformat()
     return orjson.dumps(
         {
-            "id": f"ev_{number:022d}_{edition}",
+            "id": f"{to_id('ev', number)}_{edition}",
             "object_type": OBJECT_TYPES[place.type],
-            "object_id": f"acti_{number:043d}",
+            "object_id": to_id("acti", number),
             "action": "updated" if edition else "created",
             "date_created": at,
             "date_updated": at,
@@ -210,11 +220,11 @@ def places(seed: int, count: int, *, email_share: float = 0.0) -> Iterator[Place
     source = random.Random(seed)
     types, weights = list(MIX), list(MIX.values())
     for number in range(count):
-        organization = f"orga_{power(source, 50):043d}"
-        lead = f"lead_{power(source, 20_000):043d}"
+        organization = to_id("orga", power(source, 50))
+        lead = to_id("lead", power(source, 20_000))
         at = START + timedelta(seconds=number, milliseconds=source.randrange(1000))
         if source.random() < email_share:
-            yield Place(organization, lead, "Email", at, f"acti_thread{number // 8:037d}")
+            yield Place(organization, lead, "Email", at, to_id("thread", number // 8))
         else:
             yield Place(organization, lead, source.choices(types, weights)[0], at)
 
@@ -244,8 +254,8 @@ def email_events(seed: int, count: int, *, window: int) -> list[bytes]:
 
 def _email_place(number: int, thread: int) -> Place:
     at = START + timedelta(seconds=number)
-    lead_id, thread_id = f"lead_{thread:043d}", f"acti_thread{thread:037d}"
-    return Place(f"orga_{thread % 5:043d}", lead_id, "Email", at, thread_id)
+    lead_id, thread_id = to_id("lead", thread), to_id("thread", thread)
+    return Place(to_id("orga", thread % 5), lead_id, "Email", at, thread_id)
 
 
 def to_document(value: bytes) -> dict[str, Any]:
@@ -260,8 +270,8 @@ def to_document(value: bytes) -> dict[str, Any]:
 
 
 # --- a store to read from -----------------------------------------------------------------------
-READER = f"orga_{'reader':>043}"
-BIG_LEAD = f"lead_{'big':>043}"
+READER = "orga_reader"
+BIG_LEAD = "lead_big"
 BIG_LEAD_SHARE = 0.1
 MAX_BIG_LEAD = 100_000
 RARE_TYPE = "LeadMerge"
@@ -271,7 +281,7 @@ EVERY = timedelta(seconds=6)
 
 
 def ordinary_lead(number: int) -> str:
-    return f"lead_{number:043d}"
+    return to_id("lead", number)
 
 
 def documents(seed: int, count: int) -> Iterator[dict[str, Any]]:
@@ -320,7 +330,7 @@ def _prototypes(source: random.Random, name: str) -> list[dict[str, Any]]:
 
 
 def _placed(prototype: dict[str, Any], lead_id: str, number: int, at: datetime) -> dict[str, Any]:
-    activity_id, stored_at = f"acti_{number:043d}", at.replace(tzinfo=None)
+    activity_id, stored_at = to_id("acti", number), at.replace(tzinfo=None)
     return prototype | {
         "_id": f"{READER}!{activity_id}",
         "id": activity_id,

@@ -24,7 +24,7 @@ from tests.bench.measure import Line, Report, alternate
 from tests.bench.processes import Process, running
 
 PARTITIONS = 4
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.1
 BACKLOG_SECONDS = 300.0
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
 
-from tests.bench.corpus import READER, Place, event, new_events
+from tests.bench.corpus import READER, Place, event, new_events, to_id
 from tests.bench.ingest import Bench, consumer, create_topic, database, publish
 from tests.bench.measure import Line, Report, quantile
 from tests.bench.processes import running, until_ready
@@ -44,12 +44,12 @@ async def visible_seconds(
         due = started + (number - LIVE_NUMBER) / events_per_second
         if (pause := due - time.perf_counter()) > 0:
             await asyncio.sleep(pause)
-        place = Place(READER, f"lead_{number % 97:043d}", "Call", datetime.now(UTC))
+        place = Place(READER, to_id("lead", number % 97), "Call", datetime.now(UTC))
         value = event(source, place, number)
         published = time.perf_counter()
         await producer.send(topic, value, key=place.lead_id.encode())
         if number % every == 0:
-            path = f"{LISTING}acti_{number:043d}/"
+            path = f"{LISTING}{to_id('acti', number)}/"
             watching.append(asyncio.create_task(_until_visible(target, path, published)))
     return await asyncio.gather(*watching)
 

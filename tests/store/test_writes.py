@@ -1,7 +1,6 @@
 """A write can only ever raise an activity's revision, whatever comes when (I3)."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -97,7 +96,7 @@ async def test_odd_keys_survive_every_way_in(mongo: Mongo) -> None:
     for revision, thread in ((1, "acti_a"), (2, "acti_a"), (3, "acti_b")):
         change = email("acti_1", revision, thread)
         activity = (change.activity or {}) | {"odd": ODD, "custom.cf_1": "x", "": 0}
-        await write_changes(mongo, [replace(change, activity=activity)])
+        await write_changes(mongo, [change._replace(activity=activity)])
 
         document = await stored(mongo)
         assert document["odd"] == ODD
@@ -128,8 +127,8 @@ async def test_threads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
 
 async def test_outcomes_stand_in_the_order_of_the_changes(mongo: Mongo) -> None:
     await write_changes(mongo, [note("acti_1", 2), note("acti_3", 1), email("acti_5", 1, "acti_t")])
-    huge = replace(note("acti_2", 1), activity={"id": "acti_2", "note": "x" * MAX_DOCUMENT_BYTES})
-    not_bson = replace(note("acti_6", 2), activity={"id": "acti_6", "number": 2**70})
+    huge = note("acti_2", 1)._replace(activity={"id": "acti_2", "note": "x" * MAX_DOCUMENT_BYTES})
+    not_bson = note("acti_6", 2)._replace(activity={"id": "acti_6", "number": 2**70})
 
     written = await write_changes(
         mongo,
@@ -165,7 +164,7 @@ async def test_a_document_that_only_the_server_finds_too_large_is_refused_alone(
     moved = email("acti_1", 2, "acti_u")
     spare = MAX_DOCUMENT_BYTES - len(encode(expected_document(moved)))
     text = (moved.activity or {})["body_text"]
-    largest = replace(moved, activity=(moved.activity or {}) | {"body_text": text + "x" * spare})
+    largest = moved._replace(activity=(moved.activity or {}) | {"body_text": text + "x" * spare})
 
     written = await write_changes(mongo, [note("acti_2", 2), largest])
 
