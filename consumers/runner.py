@@ -27,6 +27,8 @@ from service.settings import MEBIBYTE, IngestSettings, KafkaSettings
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+# Parsed in one go, and so the longest that everything else in the process waits for its turn.
+MAX_FETCHED_RECORDS = 500
 HOLD_AFTER_SECONDS = 1.0
 REVOKE_SECONDS = 5.0
 COMMIT_SECONDS = 5.0
@@ -153,7 +155,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             with self._health.waiting():
                 fetched = await self._consumer.getmany(
-                    timeout_ms=seconds * 1000, max_records=self._ingest.batch_max_records
+                    timeout_ms=seconds * 1000, max_records=MAX_FETCHED_RECORDS
                 )
             self._pipeline.take(fetched, is_behind=self._is_behind(fetched))
         except Exception:
@@ -161,10 +163,9 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             raise
 
     def _is_behind(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> bool:
-        """Whether the broker has a whole batch more of what was fetched."""
+        """Whether the broker has so much more that the next fetch will be full, too."""
         return any(
-            (self._consumer.highwater(partition) or 0) - records[-1].offset
-            > self._ingest.batch_max_records
+            (self._consumer.highwater(partition) or 0) - records[-1].offset > MAX_FETCHED_RECORDS
             for partition, records in fetched.items()
         )
 

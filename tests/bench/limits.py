@@ -18,7 +18,8 @@ from pymongo import AsyncMongoClient, UpdateOne
 from service.activities.types import TYPES
 from tests.bench.corpus import BIG_LEAD, EVERY, RARE_TYPE, READER, START
 
-BATCH_RECORDS = 500
+# As the consumer has them.
+BATCH_RECORDS = 2000
 WRITES_IN_FLIGHT = 4
 COMMIT_SECONDS = 1.0
 
