@@ -195,7 +195,7 @@ class IngestSettings(Section):
     )
     batch_max_records: int = Field(2000, ge=1, le=10_000, description="records written together")
     batch_max_bytes: int = Field(
-        8 * MEBIBYTE, ge=1024, le=64 * MEBIBYTE, description="bytes of records written together"
+        4 * MEBIBYTE, ge=1024, le=64 * MEBIBYTE, description="bytes of records written together"
     )
     batch_max_age_seconds: float = Field(
         0.005, ge=0, le=10, description="longest wait of a record for company"

@@ -132,7 +132,7 @@ def shapes(first: datetime, last: datetime, types: list[str]) -> dict[str, dict[
     everything = {"organization_id": READER, "_type": {"$in": types}}
     big = {"organization_id": READER, "lead_id": BIG_LEAD, "_type": {"$in": types}}
     threads = [name for name in types if name != "Email"] + ["EmailThread"]
-    window = {"$gte": middle, "$lte": middle + (last - first) / 100}
+    window = {"$gte": middle, "$lte": middle + (last - first) / 5}
     return {
         "org-100": _find(everything, BY_CREATED, 100),
         "org-20": _find(everything, BY_CREATED, 20),

@@ -50,7 +50,7 @@ def read_lines(count: int) -> list[Read]:
     middle = START + count * EVERY / 2
     window = {
         "date_created__gte": middle.isoformat(),
-        "date_created__lte": (middle + count * EVERY / 100).isoformat(),
+        "date_created__lte": (middle + count * EVERY / 5).isoformat(),
     }
     leads = [ordinary_lead(number) for number in range(min(200, count // 100))]
     big = {"lead_id": BIG_LEAD}
