@@ -547,9 +547,9 @@ async def test_a_page_that_is_too_large_names_the_limit(mongo: Mongo) -> None:
 async def test_of_a_huge_page_no_more_is_read_than_may_be_sent(
     mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
 ) -> None:
-    """MongoDB sends at most 16 MiB at a time; after ten documents the page is known too large."""
-    for number in range(25):
-        await mongo.activities.insert_one(document(f"acti_{number}", note="x" * 2 * MEBIBYTE))
+    """MongoDB sends at most 16 MiB at a time; after 25 documents the page is known too large."""
+    for number in range(40):
+        await mongo.activities.insert_one(document(f"acti_{number}", note="x" * MEBIBYTE))
     open_before = await _open_cursors(mongo)
     commands.clear()
 
