@@ -13,12 +13,12 @@ from consumers.fuse import Fuse
 from consumers.health import Health
 from consumers.runner import Runner
 from consumers.writer import Writer
-from service.errors import StartError, StoreError
-from service.observability import RECORDS, probe_server
+from service.errors import StoreError
+from service.observability import RECORDS, count_by, probe_server
 from service.settings import IngestSettings, KafkaSettings, MongoSettings, unknown_variables
 from service.signals import stop_on_signal
 from service.store.indexes import check_indexes
-from service.store.mongo import Mongo, connect, ping
+from service.store.mongo import Mongo, connect, require_mongo
 
 log = logging.getLogger("consumers")
 
@@ -40,13 +40,13 @@ async def consume(
             ) as port,
         ):
             with quiet_client():
-                await asyncio.gather(_require_mongo(mongo), check_cluster(kafka))
+                await asyncio.gather(require_mongo(mongo), check_cluster(kafka))
             _log_start(kafka, mongo_settings, ingest, port)
             _collect_garbage_rarely()
             try:
                 await work(kafka, ingest, mongo, health, stop)
             finally:
-                log.info("stopped", extra={"records": count_records()})
+                log.info("stopped", extra={"records": count_by(RECORDS, "outcome")})
 
 
 def _collect_garbage_rarely() -> None:
@@ -79,24 +79,6 @@ async def work(
             task.cancel()
         for task in done:
             task.result()
-
-
-def count_records() -> dict[str, int]:
-    """Records that this process has worked off, by what became of them."""
-    counts: dict[str, int] = {}
-    for metric in RECORDS.collect():
-        for sample in metric.samples:
-            if sample.name.endswith("_total"):
-                outcome = sample.labels["outcome"]
-                counts[outcome] = counts.get(outcome, 0) + int(sample.value)
-    return counts
-
-
-async def _require_mongo(mongo: Mongo) -> None:
-    try:
-        await ping(mongo)
-    except StoreError as error:
-        raise StartError(str(error)) from error
 
 
 async def _await_indexes(mongo: Mongo, health: Health, stop: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ from service.api.app import build_gate, listening
 from service.api.openapi import render_document
 from service.api.readiness import Readiness
 from service.errors import StartError, StoreError
-from service.observability import REQUESTS, configure_logging, probe_server
+from service.observability import REQUESTS, configure_logging, count_by, probe_server
 from service.settings import (
     HttpSettings,
     LogSettings,
@@ -28,7 +28,7 @@ from service.settings import (
 from service.signals import stop_on_signal
 from service.store.indexes import ensure_indexes
 from service.store.keys import ApiKey, create_key, find_keys, revoke_key
-from service.store.mongo import Mongo, connect, ping
+from service.store.mongo import Mongo, connect, require_mongo
 
 logger = logging.getLogger("service")
 
@@ -110,7 +110,7 @@ def revoke(key_id: str) -> None:
 async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
     """The API process from start to stop. Raises `StartError`."""
     async with connect(mongo_settings) as mongo:
-        await _require_mongo(mongo)
+        await require_mongo(mongo)
         readiness = Readiness(mongo)
         await readiness.look()
         gate = build_gate(mongo, http, readiness)
@@ -129,25 +129,7 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                 readiness.is_draining = True
                 logger.info("stopping")
                 await asyncio.sleep(http.drain_delay_seconds)
-    logger.info("stopped", extra={"requests": count_requests()})
-
-
-def count_requests() -> dict[str, int]:
-    """Requests answered by this process, by status."""
-    counts: dict[str, int] = {}
-    for metric in REQUESTS.collect():
-        for sample in metric.samples:
-            if sample.name.endswith("_total"):
-                status = sample.labels["status"]
-                counts[status] = counts.get(status, 0) + int(sample.value)
-    return counts
-
-
-async def _require_mongo(mongo: Mongo) -> None:
-    try:
-        await ping(mongo)
-    except StoreError as error:
-        raise StartError(str(error)) from error
+    logger.info("stopped", extra={"requests": count_by(REQUESTS, "status")})
 
 
 async def _is_alive() -> str | None:
@@ -188,7 +170,7 @@ def _describe(key: ApiKey) -> str:
 def _with_mongo(ask: Callable[[Mongo], Coroutine[Any, Any, Result]]) -> Result:
     async def run() -> Result:
         async with connect(read_section(MongoSettings)) as mongo:
-            await _require_mongo(mongo)
+            await require_mongo(mongo)
             return await ask(mongo)
 
     return uvloop.run(run())

@@ -131,6 +131,16 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def count_by(counter: Counter, label: str) -> dict[str, int]:
+    """What this process has counted, by the values of one label: for its stop line."""
+    counts: dict[str, int] = {}
+    for sample in next(iter(counter.collect())).samples:
+        if sample.name.endswith("_total"):
+            value = sample.labels[label]
+            counts[value] = counts.get(value, 0) + int(sample.value)
+    return counts
+
+
 Check = Callable[[], Awaitable[str | None]]
 
 

@@ -27,7 +27,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from service.errors import StartError, StoreTimeout, StoreUnavailable
+from service.errors import StartError, StoreError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
 
 # Codes of MongoDB's error_codes.yml that say "not now" of any operation: to be repeated, never the
@@ -140,6 +140,14 @@ async def ping(mongo: Mongo) -> None:
         await mongo.client.admin.command("ping")
         # `ping` needs no rights; this does.
         await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+
+
+async def require_mongo(mongo: Mongo) -> None:
+    """Raises `StartError` where a process cannot work with MongoDB."""
+    try:
+        await ping(mongo)
+    except StoreError as error:
+        raise StartError(str(error)) from error
 
 
 @asynccontextmanager

@@ -15,6 +15,9 @@ EVENTS = 150
 # Static membership: the next process takes the place of the dead one at once.
 SETTINGS = {"ACTIVITY_KAFKA_GROUP_INSTANCE_ID": "pod-0", "ACTIVITY_BATCH_MAX_RECORDS": "20"}
 
+# The faster the rest, the fewer of these there are.
+COMES_ONCE_FOR_CERTAIN = {"publish dead letters", "commit"}
+
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_death_before_a_step_loses_and_doubles_nothing(
@@ -30,7 +33,7 @@ async def test_death_before_a_step_loses_and_doubles_nothing(
     url = mongo_settings.url.get_secret_value()
     settings = environment(group, url, mongo_settings.database, **SETTINGS)
 
-    time = str(rng.randrange(1, 4))
+    time = "1" if step in COMES_ONCE_FOR_CERTAIN else str(rng.randrange(1, 4))
     process = await spawn(settings, step, time, module="tests.ingest.crashing")
     _, errors = await asyncio.wait_for(process.communicate(), 30)
     async with group.member(group.kafka(group_instance_id="pod-0")):
