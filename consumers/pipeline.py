@@ -91,6 +91,7 @@ class Pipeline:
     async def finish(self, seconds: float) -> None:
         """Wait for the batches that have begun, and for the waiting ones behind them; what is not
         durable by then is dropped, to be delivered again."""
+        self._is_behind = False  # nothing more comes that a batch could wait for
         deadline = time.monotonic() + seconds
         while not self.is_idle and (left := deadline - time.monotonic()) > 0:
             self._start_writes()

@@ -1,0 +1,42 @@
+"""Batches on their way, without Kafka: what is taken is written, however the work ends."""
+
+import asyncio
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from consumers.batch import Batch
+from consumers.pipeline import Pipeline
+from service.settings import IngestSettings
+from tests.factories import realistic_events
+from tests.factories import record as encode_event
+
+PARTITION = TopicPartition("t", 0)
+
+
+def records(count: int) -> list[ConsumerRecord]:
+    values = [encode_event(event) for event in realistic_events(1, count)]
+    return [
+        ConsumerRecord("t", 0, offset, 0, 0, None, value, None, 0, len(value), ())
+        for offset, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 13])
+async def test_a_drain_writes_the_batch_that_waited_for_a_backlog(count: int) -> None:
+    written: list[int] = []
+    failures: list[BaseException] = []
+
+    async def write(batch: Batch) -> None:
+        await asyncio.sleep(0)
+        written.append(batch.size)
+
+    settings = IngestSettings(batch_max_records=10, max_writes_in_flight=1)
+    pipeline = Pipeline(settings, write, failures.append)
+    pipeline.take({PARTITION: records(count)}, is_behind=True)
+
+    await pipeline.finish(5)
+
+    assert sum(written) == count
+    assert pipeline.positions.due() == {PARTITION: count}
+    assert not failures
