@@ -5,7 +5,7 @@ from typing import Any
 
 from service.activities.checks import check_fields
 from service.activities.datetimes import parse_datetime
-from service.activities.limits import check_keys, check_limits, is_plain
+from service.activities.limits import check_keys, check_limits
 from service.activities.threads import derive_thread_id, to_preview
 from service.activities.types import ActivityType
 from service.errors import Rejected, RejectionCode
@@ -14,21 +14,28 @@ MAX_BODY_PREVIEW = 200
 MAX_PREVIEW_BYTES = 1024 * 1024
 # A byte of JSON becomes eight at most: in `1,` a number, its place in the array and its type.
 _SURELY_SMALL_BYTES = MAX_PREVIEW_BYTES // 8
+# What `data` may repeat of its event, and the code where it says something else.
+_IDENTITY: tuple[tuple[str, RejectionCode], ...] = (
+    ("_type", "type_mismatch"),
+    ("id", "id_mismatch"),
+    ("organization_id", "organization_mismatch"),
+)
 
 
 def parse_data(
-    type_: ActivityType, event: Mapping[str, Any], record: bytes
+    type_: ActivityType, event: Mapping[str, Any], record: bytes, *, is_plain: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The activity that the event's `data` describes, and the names of its fields that deviate.
 
-    The event around its `data` has been checked; `record` are the bytes it came in. Takes over
-    `data`. Raises `Rejected` with the first code that applies.
+    The event around its `data` has been checked; `record` are the bytes it came in, and with
+    `is_plain` they show that no limit is exceeded. Takes over `data`. Raises `Rejected` with the
+    first code that applies.
     """
     activity = event["data"]
     _check_identity(type_, event, activity)
     try:
         check_keys(activity)
-        if not is_plain(record):
+        if not is_plain:
             check_limits(activity)
         _fill(type_, event, activity)
         _parse_datetimes(type_, activity)
@@ -42,16 +49,16 @@ def parse_data(
 
 def _check_identity(type_: ActivityType, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """What `data` says of itself agrees with the event or is absent (contract 1.6 has the order)."""
-    expected: tuple[tuple[str, str, RejectionCode], ...] = (
-        ("_type", type_.name, "type_mismatch"),
-        ("id", event["object_id"], "id_mismatch"),
-        ("organization_id", event["organization_id"], "organization_mismatch"),
-    )
-    differing = [row for row in expected if data.get(row[0]) not in (None, row[1])]
-    for key, *_ in differing:
+    said = data.get("_type"), data.get("id"), data.get("organization_id")
+    expected = type_.name, event["object_id"], event["organization_id"]
+    if said == expected:
+        return
+    rows = zip(_IDENTITY, said, expected, strict=True)
+    differing = [(*row, value) for row, one, value in rows if one not in (None, value)]
+    for key, _, _ in differing:
         if not isinstance(data[key], str):
             raise Rejected("invalid_activity", f"{key}: a string or null")
-    for key, value, code in differing:
+    for key, code, value in differing:
         if data[key] or key == "_type":
             raise Rejected(code, f"{key}: absent, null or {value}, as the event says")
 
@@ -80,9 +87,9 @@ def _parse_datetimes(type_: ActivityType, activity: dict[str, Any]) -> None:
     if activity.get("date_created") is None:
         raise ValueError("date_created: required")
     for field in type_.datetime_fields:
-        if activity.get(field) is not None:
+        if (text := activity.get(field)) is not None:
             try:
-                activity[field] = parse_datetime(activity[field])
+                activity[field] = parse_datetime(text)
             except ValueError as error:
                 raise ValueError(f"{field}: {error}") from error
 

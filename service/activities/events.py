@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pydantic_core import SchemaValidator, ValidationError, core_schema
+
 from service.activities.base import ID_PATTERN
 from service.activities.data import parse_data
 from service.activities.datetimes import parse_microseconds
@@ -15,6 +17,27 @@ from service.errors import Rejected
 OVERLAY_SUFFIX = "!overlay"
 OVERLAY_FIELDS = ("summary", "importance", "comment_summary")
 
+_NEEDS = {
+    "id": "required, an id",
+    "object_id": "required, an id",
+    "organization_id": "required, an id",
+    "action": "required, a string",
+    "lead_id": "an id or null",
+}
+_ID = core_schema.str_schema(pattern=ID_PATTERN)
+_ENVELOPE = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {
+            "id": core_schema.typed_dict_field(_ID),
+            "object_id": core_schema.typed_dict_field(_ID),
+            "organization_id": core_schema.typed_dict_field(_ID),
+            "action": core_schema.typed_dict_field(core_schema.str_schema()),
+            "lead_id": core_schema.typed_dict_field(
+                core_schema.nullable_schema(_ID), required=False
+            ),
+        }
+    )
+)
 _is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
 
@@ -61,29 +84,30 @@ def parse_event(value: bytes | None) -> Change | Ignored:
     """
     if value is None:
         return IGNORED
-    event = _decode_event(value)
+    event, is_plain = _decode_event(value)
     try:
         type_ = _find_type(event)
         if type_ is None:
             return IGNORED
         _check_event(event)
-        return _to_change(type_, event, value)
+        return _to_change(type_, event, value, is_plain=is_plain)
     except Rejected as rejected:
         rejected.organization_id = _readable_id(event, "organization_id")
         rejected.event_id = _readable_id(event, "id")
         raise
 
 
-def _decode_event(value: bytes) -> dict[str, Any]:
+def _decode_event(value: bytes) -> tuple[dict[str, Any], bool]:
+    """The event, and whether nothing in it exceeds a limit."""
     try:
-        event = decode_json(value)
+        event, is_plain = decode_json(value)
     except ValueError as error:
         raise Rejected("invalid_json", str(error)) from error
     if isinstance(event, dict) and "subscription_id" in event and "event" in event:
         event = event["event"]
     if not isinstance(event, dict):
         raise Rejected("invalid_event", "an event is an object")
-    return event
+    return event, is_plain
 
 
 def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
@@ -91,34 +115,31 @@ def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
     object_type = event.get("object_type")
     if not isinstance(object_type, str):
         raise Rejected("invalid_event", "object_type: required, a string")
-    if not object_type.startswith("activity."):
-        return None
     type_ = BY_OBJECT_TYPE.get(object_type)
-    if type_ is None:
+    if type_ is None and object_type.startswith("activity."):
         raise Rejected("unknown_type", f"object_type: {object_type[:100]!r} is not known")
     return type_
 
 
 def _check_event(event: Mapping[str, Any]) -> None:
     """What is examined of the event around its `data` (contract 1.2)."""
-    for key in ("id", "object_id", "organization_id"):
-        if not _is_valid_id(event.get(key)):
-            raise Rejected("invalid_event", f"{key}: required, an id")
-    if not isinstance(event.get("action"), str):
-        raise Rejected("invalid_event", "action: required, a string")
-    lead_id = event.get("lead_id")
-    if lead_id is not None and not _is_valid_id(lead_id):
-        raise Rejected("invalid_event", "lead_id: an id or null")
+    try:
+        _ENVELOPE.validate_python(event, strict=True)
+    except ValidationError as error:
+        key = str(error.errors(include_url=False)[0]["loc"][0])
+        raise Rejected("invalid_event", f"{key}: {_NEEDS[key]}") from error
     if event["action"] != "deleted" and not isinstance(event.get("data"), dict):
         raise Rejected("invalid_event", "data: required, an object")
 
 
-def _to_change(type_: ActivityType, event: Mapping[str, Any], record: bytes) -> Change:
+def _to_change(
+    type_: ActivityType, event: Mapping[str, Any], record: bytes, *, is_plain: bool
+) -> Change:
     revision = _to_revision(event)
     activity: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
     if event["action"] != "deleted":
-        activity, fields = parse_data(type_, event, record)
+        activity, fields = parse_data(type_, event, record, is_plain=is_plain)
     id_, thread_id = event["object_id"], None
     if type_.name == "EmailThread":
         id_, thread_id = id_ + OVERLAY_SUFFIX, id_
@@ -139,10 +160,10 @@ def _to_change(type_: ActivityType, event: Mapping[str, Any], record: bytes) -> 
 
 def _to_revision(event: Mapping[str, Any]) -> str:
     """Contract 1.5.1. Both dates of the event are examined."""
-    created = _event_time(event, "date_created")
-    if event.get("date_updated") is None:
-        return f"{created:020d}/{event['id']}"
-    return f"{_event_time(event, 'date_updated'):020d}/{event['id']}"
+    time = _event_time(event, "date_created")
+    if event.get("date_updated") is not None:
+        time = _event_time(event, "date_updated")
+    return f"{time:020d}/{event['id']}"
 
 
 def _event_time(event: Mapping[str, Any], key: str) -> int:
@@ -157,10 +178,6 @@ def _to_overlay(thread: Mapping[str, Any]) -> dict[str, Any]:
     return {field: thread[field] for field in fields if field in thread}
 
 
-def _is_valid_id(value: Any) -> bool:
-    return isinstance(value, str) and _is_id(value) is not None
-
-
 def _readable_id(event: Mapping[str, Any], key: str) -> str | None:
     value = event.get(key)
-    return value if _is_valid_id(value) else None
+    return value if isinstance(value, str) and _is_id(value) else None

@@ -182,7 +182,30 @@ def email_body(source: random.Random, place: Place, number: int) -> dict[str, An
     }
 
 
-BODIES = {"Call": call_body, "Email": email_body}
+def meeting_body(source: random.Random, place: Place, number: int) -> dict[str, Any]:
+    guest = {"email": f"contact{number % 7}@example.com", "name": "Grace Hopper", "status": "yes"}
+    return {
+        "title": "Quarterly review",
+        "location": "",
+        "note": text(source, 900),
+        "starts_at": place.at.isoformat(),
+        "ends_at": (place.at + timedelta(minutes=30)).isoformat(),
+        "duration": 1800,
+        "status": "completed",
+        "source": "calendar",
+        "is_recurring": False,
+        "attendees": [{**guest, "is_organizer": False}],
+        "calendar_event_link": None,
+        "calendar_event_uids": [f"{number}@example.com"],
+        "provider_calendar_type": "google",
+        "conference_links": [{"type": "ZOOM", "url": "https://zoom.example.com/j/1"}],
+        "attached_call_ids": [],
+        "integrations": [],
+        "user_note_mentions": [],
+    }
+
+
+BODIES = {"Call": call_body, "Email": email_body, "Meeting": meeting_body}
 
 
 def event(source: random.Random, place: Place, number: int, *, edition: int = 0) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.activities.decoding import decode_json
-from service.activities.limits import check_keys, check_limits, is_plain
+from service.activities.limits import check_keys, check_limits
 
 LEAST, MOST = -(2**63), 2**63 - 1
 
@@ -92,10 +92,11 @@ def test_keys_of_the_store_are_reserved(key: str) -> None:
     ],
 )
 def test_look_at_the_bytes_misses_no_fault(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        check_limits(decode_json(text.encode()))
+    content, is_plain = decode_json(text.encode())
 
-    assert not is_plain(text.encode())
+    with pytest.raises(ValueError, match=r"."):
+        check_limits(content)
+    assert not is_plain
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_look_at_the_bytes_misses_no_fault(text: str) -> None:
     ],
 )
 def test_look_at_the_bytes_passes_ordinary_text(text: str) -> None:
-    assert is_plain(text.encode())
+    assert decode_json(text.encode())[1]
 
 
 numbers = (
@@ -134,10 +135,9 @@ texts = st.recursive(
 @given(texts)
 def test_what_looks_plain_exceeds_no_limit(text: str) -> None:
     record = f'{{"data":{{"a":{text}}}}}'.encode()
-    if not is_plain(record):
-        return
-
-    check_limits(decode_json(record)["data"])
+    content, is_plain = decode_json(record)
+    if is_plain:
+        check_limits(content["data"])
 
 
 @settings(max_examples=100)
@@ -146,4 +146,4 @@ def test_ordinary_data_passes(data: dict[str, Any]) -> None:
     """Looked through or not, and whatever the bytes look like."""
     plain = {key.replace("\0", "").lstrip("$"): value for key, value in data.items()}
 
-    check_limits(decode_json(json.dumps(plain).encode()))
+    check_limits(decode_json(json.dumps(plain).encode())[0])
