@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord
 
 from consumers.positions import Span
 from consumers.records import is_replayed, parse_record
-from service.activities.events import Change
 from service.errors import Rejected
+from service.store.writes import EncodedChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
     number: int
     record: ConsumerRecord
-    change: Change
+    change: EncodedChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Batch:
         self.size += 1
         self.bytes += len(record.value or b"")
         outcome = parse_record(record, self.limits.max_record_bytes)
-        if isinstance(outcome, Change):
+        if isinstance(outcome, EncodedChange):
             self._add(Entry(number, record, outcome))
         elif isinstance(outcome, Rejected):
             self.refusals.append(Refusal(number, record, outcome))
@@ -114,11 +114,11 @@ class Batch:
             revisions.sort(key=_revision)
 
 
-def _is_of_unknown_type(outcome: Change | Rejected) -> bool:
+def _is_of_unknown_type(outcome: EncodedChange | Rejected) -> bool:
     return isinstance(outcome, Rejected) and outcome.code == "unknown_type"
 
 
-def _key(change: Change) -> tuple[str, str]:
+def _key(change: EncodedChange) -> tuple[str, str]:
     return change.organization_id, change.id
 
 

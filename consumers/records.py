@@ -2,14 +2,15 @@
 
 from aiokafka import ConsumerRecord
 
-from service.activities.events import IGNORED, Change, Ignored, parse_event
+from service.activities.events import IGNORED, Ignored, parse_event
 from service.errors import Rejected
+from service.store.writes import EncodedChange, encode_change
 
 ATTEMPT_HEADER = "activity.attempt"
 MAX_ATTEMPT = 1000
 
 
-def parse_record(record: ConsumerRecord, max_bytes: int) -> Change | Ignored | Rejected:
+def parse_record(record: ConsumerRecord, max_bytes: int) -> EncodedChange | Ignored | Rejected:
     """The outcome of one record. What is wrong with it is an answer here, not an exception: a bad
     record hurts nobody else (contract 1.5.4)."""
     value = record.value
@@ -21,7 +22,8 @@ def parse_record(record: ConsumerRecord, max_bytes: int) -> Change | Ignored | R
             f"the record has {len(value)} bytes, more than ACTIVITY_MAX_RECORD_BYTES={max_bytes}",
         )
     try:
-        return parse_event(value)
+        change = parse_event(value)
+        return change if isinstance(change, Ignored) else encode_change(change)
     except Rejected as rejected:
         return rejected
 

@@ -20,7 +20,6 @@ from consumers.dead_letters import DeadLetterProducer, to_letter
 from consumers.deadlines import within
 from consumers.fuse import Fuse
 from consumers.health import Cause, Health
-from service.activities.events import Change
 from service.errors import Rejected, RejectionCode, StoreError, StoreUnavailable
 from service.observability import (
     BATCH_RECORDS,
@@ -32,7 +31,7 @@ from service.observability import (
 )
 from service.store.mongo import Mongo
 from service.store.threads import refresh_threads
-from service.store.writes import Outcome, Written, write_changes
+from service.store.writes import EncodedChange, Outcome, Written, write_changes
 
 FIRST_PAUSE_SECONDS = 0.1
 
@@ -161,7 +160,7 @@ def _older(batch: Batch, outcomes: Iterable[tuple[Entry, Written]]) -> list[Entr
     return older
 
 
-def _to_rejected(change: Change, answer: Written) -> Rejected:
+def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:
     code: RejectionCode = "too_large" if answer.is_too_large else "invalid_activity"
     return Rejected(
         code,

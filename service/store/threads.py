@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from bson import ObjectId, encode
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 
-from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX, Change
+from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
 from service.activities.threads import (
     LATEST_FIELDS,
     MAX_LATEST_EMAILS,
@@ -30,7 +30,7 @@ from service.activities.threads import (
 from service.errors import StoreUnavailable
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, translated_errors, write_unordered
-from service.store.writes import MAX_DOCUMENT_BYTES, Encoded, Written, to_key
+from service.store.writes import MAX_DOCUMENT_BYTES, Encoded, EncodedChange, Written, to_key
 
 THREAD_SUFFIX = "!thread"
 # Bounds the memory of one round: a thread shows previews of up to 5 MiB.
@@ -86,7 +86,7 @@ class Marks:
 
 
 async def refresh_threads(
-    mongo: Mongo, changes: Sequence[Change], written: Sequence[Written] = ()
+    mongo: Mongo, changes: Sequence[EncodedChange], written: Sequence[Written] = ()
 ) -> int:
     """Recompute every thread that these changes touch, stale or not; answer how many.
 
@@ -114,14 +114,14 @@ async def _refresh(mongo: Mongo, threads: Collection[ThreadKey]) -> None:
 
 
 async def read_marks(
-    mongo: Mongo, changes: Sequence[Change], written: Sequence[Written] = ()
+    mongo: Mongo, changes: Sequence[EncodedChange], written: Sequence[Written] = ()
 ) -> Marks:
     """Step 2: which threads these changes touch, as the store tells after they were written.
 
     What a write itself knows to have left nothing is not read: it touches its own thread alone.
     """
     threads: set[ThreadKey] = set()
-    doubtful: list[Change] = []
+    doubtful: list[EncodedChange] = []
     leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
     for change, is_certain in zip(changes, leaves_nothing, strict=True):
         if not is_certain:
@@ -196,7 +196,7 @@ def _to_clearing(mark: Mark) -> list[dict[str, Any]]:
     return [{"$set": {"_meta.left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
 
 
-async def _find_marked(mongo: Mongo, changes: Sequence[Change]) -> list[dict[str, Any]]:
+async def _find_marked(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[dict[str, Any]]:
     """Of the stored activities, whatever they are by now, those that have or have left a thread."""
     has_thread = [
         {"_meta.thread": {"$exists": True}},

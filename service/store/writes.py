@@ -19,6 +19,7 @@ from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
+from service.errors import Rejected, RejectionCode
 from service.store.indexes import PRIMARY
 from service.store.mongo import (
     DUPLICATE_KEY,
@@ -77,26 +78,65 @@ _STALE = Written(Outcome.STALE)
 _UNCONFIRMED = Written(Outcome.UNCONFIRMED)
 
 
-class _Write(NamedTuple):
-    """A change and the document it becomes, encoded once for both tries."""
+class EncodedChange(NamedTuple):
+    """A change with its document as BSON, and what the store needs to know of it besides.
 
-    change: Change
-    document: Encoded
-    meta: Mapping[str, str]
+    The activity itself is not kept: in a backlog it would be most of a process's memory.
+    `thread_id` is the thread that the document is stored with.
+    """
+
+    organization_id: str
+    id: str
+    event_id: str
+    revision: str
+    thread_id: str | None
+    is_new: bool
+    is_delete: bool
+    deviations: tuple[tuple[str, str], ...]
+    document: bytes
 
     @property
     def key(self) -> str:
-        return to_key(self.change.organization_id, self.change.id)
+        return to_key(self.organization_id, self.id)
+
+    @property
+    def meta(self) -> dict[str, str]:
+        return _to_meta(self.revision, self.thread_id)
 
     def guard(self) -> dict[str, Any]:
         return {
             "_id": self.key,
-            "organization_id": self.change.organization_id,
-            "_meta.revision": {"$lt": self.change.revision},
+            "organization_id": self.organization_id,
+            "_meta.revision": {"$lt": self.revision},
         }
 
 
-async def write_changes(mongo: Mongo, changes: Sequence[Change]) -> list[Written]:
+def encode_change(change: Change) -> EncodedChange:
+    """Raises `Rejected` where no document can hold the activity."""
+    is_delete = change.activity is None
+    thread_id = None if is_delete else change.thread_id
+    document = {
+        "_id": to_key(change.organization_id, change.id),
+        **(change.activity or {}),
+        "organization_id": change.organization_id,
+        "_meta": _to_meta(change.revision, thread_id),
+    }
+    if not is_delete:
+        document["id"] = change.id
+    return EncodedChange(
+        organization_id=change.organization_id,
+        id=change.id,
+        event_id=change.event_id,
+        revision=change.revision,
+        thread_id=thread_id,
+        is_new=change.is_new,
+        is_delete=is_delete,
+        deviations=change.deviations,
+        document=_encode(document, change),
+    )
+
+
+async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[Written]:
     """Write changes of distinct activities; the answers stand in their order.
 
     On return every APPLIED change is durable (majority), and so is what makes one STALE.
@@ -104,12 +144,10 @@ async def write_changes(mongo: Mongo, changes: Sequence[Change]) -> list[Written
     never fails its neighbours. Raises `StoreUnavailable` where the connection fails on the way:
     all are to be repeated then.
     """
-    written, writes = _encode_documents(changes)
-    first = await _try(mongo, {place: _first_try(write) for place, write in writes.items()})
-    blocked = {place: writes[place] for place, answer in first.items() if answer is _STALE}
+    written = await _try(mongo, {place: _first_try(one) for place, one in enumerate(changes)})
+    blocked = {place: changes[place] for place, answer in written.items() if answer is _STALE}
     older = await _find_older(mongo, blocked)
-    second = await _try(mongo, {place: _second_try(writes[place]) for place in older})
-    written |= first | second
+    written |= await _try(mongo, {place: _second_try(changes[place]) for place in older})
     return [written[place] for place in range(len(changes))]
 
 
@@ -118,60 +156,56 @@ def to_key(organization_id: str, stored_id: str) -> str:
     return f"{organization_id}!{stored_id}"
 
 
-def _encode_documents(
-    changes: Sequence[Change],
-) -> tuple[dict[int, Written], dict[int, _Write]]:
-    """By place: what can be written, and what cannot, found here so that it fails nobody else."""
-    refused, writes = {}, {}
-    for place, change in enumerate(changes):
-        try:
-            write = _to_write(change)
-        except (BSONError, OverflowError, ValueError, TypeError, RecursionError) as error:
-            refused[place] = Written(Outcome.REFUSED, f"not BSON: {type(error).__name__}")
-            continue
-        size = len(write.document.raw)
-        if size > MAX_DOCUMENT_BYTES:
-            refused[place] = Written(Outcome.REFUSED, f"{size} bytes of BSON", is_too_large=True)
-        else:
-            writes[place] = write
-    return refused, writes
+def _to_meta(revision: str, thread_id: str | None) -> dict[str, str]:
+    return (
+        {"revision": revision} if thread_id is None else {"revision": revision, "thread": thread_id}
+    )
 
 
-def _to_write(change: Change) -> _Write:
-    meta = {"revision": change.revision}
-    if change.activity is not None and change.thread_id is not None:
-        meta["thread"] = change.thread_id
-    document: dict[str, Any] = {"_id": to_key(change.organization_id, change.id)}
-    if change.activity is not None:
-        document |= {**change.activity, "id": change.id}
-    document |= {"organization_id": change.organization_id, "_meta": meta}
-    return _Write(change, Encoded(encode(document)), meta)
+def _encode(document: Mapping[str, Any], change: Change) -> bytes:
+    try:
+        encoded = encode(document)
+    except (BSONError, OverflowError, ValueError, TypeError, RecursionError) as error:
+        raise _refuse(change, "invalid_activity", f"not BSON: {type(error).__name__}") from error
+    if len(encoded) > MAX_DOCUMENT_BYTES:
+        raise _refuse(change, "too_large", f"{len(encoded)} bytes of BSON")
+    return encoded
 
 
-def _first_try(write: _Write) -> Operation:
-    if write.change.activity is None:
-        return _second_try(write)
-    if write.change.is_new:
-        return InsertOne(write.document)
-    leaves_nothing = {"_meta.thread": write.meta.get("thread"), "_meta.left_threads": None}
-    return ReplaceOne(write.guard() | leaves_nothing, write.document, upsert=True)
+def _refuse(change: Change, code: RejectionCode, reason: str) -> Rejected:
+    return Rejected(
+        code,
+        f"MongoDB cannot hold the document: {reason}",
+        organization_id=change.organization_id,
+        event_id=change.event_id,
+    )
 
 
-def _second_try(write: _Write) -> Operation:
-    left = {"$setUnion": [{"$ifNull": ["$_meta.left_threads", []]}, _left_now(write.meta)]}
+def _first_try(change: EncodedChange) -> Operation:
+    if change.is_delete:
+        return _second_try(change)
+    if change.is_new:
+        return InsertOne(Encoded(change.document))
+    leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
+    return ReplaceOne(change.guard() | leaves_nothing, Encoded(change.document), upsert=True)
+
+
+def _second_try(change: EncodedChange) -> Operation:
+    left = {"$setUnion": [{"$ifNull": ["$_meta.left_threads", []]}, _left_now(change.thread_id)]}
     meta: dict[str, Any] = {
         "left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]},
-        **{key: {"$literal": value} for key, value in write.meta.items()},
+        **{key: {"$literal": value} for key, value in change.meta.items()},
     }
-    if write.change.activity is None:
+    if change.is_delete:
         meta["deleted_at"] = "$$NOW"
-    merged = {"$mergeObjects": [{"$literal": write.document}, {"_meta": meta}]}
-    return UpdateOne(write.guard(), [{"$replaceWith": merged}], upsert=True)
+    document = {"$literal": Encoded(change.document)}
+    merged = {"$mergeObjects": [document, {"_meta": meta}]}
+    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True)
 
 
-def _left_now(meta: Mapping[str, str]) -> dict[str, Any]:
+def _left_now(thread_id: str | None) -> dict[str, Any]:
     """The thread of the stored activity, in a list, where it has one that is not the new one."""
-    stays_or_has_none = [None, meta.get("thread")]
+    stays_or_has_none = [None, thread_id]
     thread = {"$ifNull": ["$_meta.thread", None]}
     return {"$cond": [{"$in": [thread, {"$literal": stays_or_has_none}]}, [], ["$_meta.thread"]]}
 
@@ -197,7 +231,7 @@ def _to_written(code: int) -> Written:
     return Written(Outcome.REFUSED, f"code {code}", is_too_large=code in _TOO_LARGE_CODES)
 
 
-async def _find_older(mongo: Mongo, blocked: Mapping[int, _Write]) -> Collection[int]:
+async def _find_older(mongo: Mongo, blocked: Mapping[int, EncodedChange]) -> Collection[int]:
     """Places of those whose stored revision is older than theirs, as far as is known.
 
     Read from what a majority holds: a revision that a failover may take back makes nothing stale.
@@ -208,14 +242,14 @@ async def _find_older(mongo: Mongo, blocked: Mapping[int, _Write]) -> Collection
         read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
     )
     query = {
-        "organization_id": {"$in": sorted({w.change.organization_id for w in blocked.values()})},
-        "_id": {"$in": [write.key for write in blocked.values()]},
+        "organization_id": {"$in": sorted({change.organization_id for change in blocked.values()})},
+        "_id": {"$in": [change.key for change in blocked.values()]},
     }
     async with translated_errors():
         found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
         revisions = {document["_id"]: document["_meta"]["revision"] async for document in found}
     return [
         place
-        for place, write in blocked.items()
-        if revisions.get(write.key, "") < write.change.revision
+        for place, change in blocked.items()
+        if revisions.get(change.key, "") < change.revision
     ]

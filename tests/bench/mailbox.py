@@ -22,7 +22,7 @@ from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from service.store.threads import refresh_threads
-from service.store.writes import write_changes
+from service.store.writes import encode_change, write_changes
 from tests.factories import activity, event, make_id, record
 
 LENGTHS = (1, 10, 100, 1_000, 10_000)
@@ -65,8 +65,8 @@ async def write_backlog(mongo: Mongo, changes: Sequence[Change]) -> tuple[float,
     async def work() -> None:
         nonlocal refreshed
         for batch in batches:
-            written = await write_changes(mongo, batch)
-            count = await refresh_threads(mongo, batch, written)
+            writes = [encode_change(change) for change in batch]
+            count = await refresh_threads(mongo, writes, await write_changes(mongo, writes))
             refreshed += count
 
     began = time.perf_counter()
@@ -79,7 +79,8 @@ async def write_alone(mongo: Mongo, changes: Sequence[Change]) -> list[float]:
     seconds = []
     for change in changes:
         began = time.perf_counter()
-        await refresh_threads(mongo, [change], await write_changes(mongo, [change]))
+        writes = [encode_change(change)]
+        await refresh_threads(mongo, writes, await write_changes(mongo, writes))
         seconds.append(time.perf_counter() - began)
     return seconds
 

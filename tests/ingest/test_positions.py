@@ -14,12 +14,12 @@ from prometheus_client import REGISTRY
 from consumers import batch, dead_letters, runner, writer
 from consumers.dead_letters import DeadLetterProducer, Letter
 from consumers.records import parse_record
-from service.activities.events import Change, Ignored
+from service.activities.events import Ignored
 from service.errors import Rejected
 from service.settings import RetentionSettings
 from service.store.indexes import ORGANIZATION_DATE_CREATED, ensure_indexes
 from service.store.mongo import Mongo
-from service.store.writes import Written, write_changes
+from service.store.writes import EncodedChange, Written, write_changes
 from tests.factories import realistic_events
 from tests.factories import record as encode_event
 from tests.ingest.group import DEADLINE_SECONDS, Group, Member, until
@@ -35,7 +35,7 @@ async def test_a_slow_rebalance_commits_nothing_of_what_was_dropped(
     revoked: list[object] = []
     revoke = runner.Runner.on_partitions_revoked
 
-    async def write_when_allowed(mongo: Mongo, changes: Sequence[Change]) -> list[Written]:
+    async def write_when_allowed(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[Written]:
         await may_write.wait()
         return await write_changes(mongo, changes)
 
@@ -68,7 +68,7 @@ async def test_a_defect_commits_nothing_behind_it(
     """Kafka's client has moved on when a record ends the process; its positions have not."""
     defect = b"defect"
 
-    def parse_or_fail(record: ConsumerRecord, max_bytes: int) -> Change | Ignored | Rejected:
+    def parse_or_fail(record: ConsumerRecord, max_bytes: int) -> EncodedChange | Ignored | Rejected:
         if record.value == defect:
             raise RuntimeError("a defect of ours")
         return parse_record(record, max_bytes)

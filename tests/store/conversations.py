@@ -6,6 +6,7 @@ from typing import Any
 
 from service.activities.events import Change, parse_event
 from service.store.mongo import Mongo
+from service.store.writes import EncodedChange, encode_change
 from tests.factories import activity, deletion, event, record
 from tests.model import Model
 
@@ -49,6 +50,11 @@ def newest_changes(records: Iterable[bytes | None]) -> list[Change]:
             if key not in newest or newest[key].revision < change.revision:
                 newest[key] = change
     return list(newest.values())
+
+
+def encoded(changes: Iterable[Change]) -> list[EncodedChange]:
+    """As the store takes them."""
+    return [encode_change(change) for change in changes]
 
 
 def modelled_threads(records: Iterable[bytes | None]) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from service.store.reads import find_page, get_activity
 from service.store.rendering import render_page
 from service.store.threads import refresh_threads
 from service.store.writes import to_key, write_changes
+from tests.store.conversations import encoded
 
 Pairs = Sequence[tuple[str, str]]
 NOON = datetime(2026, 1, 2, 12)
@@ -131,8 +132,9 @@ async def apply(mongo: Mongo, records: Iterable[bytes | None]) -> None:
         newest = changes.setdefault((change.organization_id, change.id), change)
         if newest.revision < change.revision:
             changes[change.organization_id, change.id] = change
-    await write_changes(mongo, list(changes.values()))
-    await refresh_threads(mongo, list(changes.values()))
+    writes = encoded(changes.values())
+    await write_changes(mongo, writes)
+    await refresh_threads(mongo, writes)
 
 
 def document(

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from service.activities.events import Change
 from service.store import threads
 from service.store.mongo import Mongo, Turns
-from service.store.writes import write_changes
+from service.store.writes import EncodedChange, write_changes
 
 STEPS = (
     "write_changes",
@@ -51,14 +50,14 @@ class Part:
 class Writer:
     """One consumer with one batch, which takes a step only when told to."""
 
-    def __init__(self, mongo: Mongo, changes: Sequence[Change]) -> None:
+    def __init__(self, mongo: Mongo, changes: Sequence[EncodedChange]) -> None:
         self._turns = asyncio.Semaphore(0)
         self._is_waiting = asyncio.Event()
         # A process of its own takes no turns with the others.
         alone = replace(mongo, turns=Turns())
         self._task = asyncio.create_task(self._work(alone, changes))
 
-    async def _work(self, mongo: Mongo, changes: Sequence[Change]) -> None:
+    async def _work(self, mongo: Mongo, changes: Sequence[EncodedChange]) -> None:
         _current.set(self)
         try:
             await self.turn()
@@ -114,7 +113,7 @@ def gated(step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
 
 async def play(
     mongo: Mongo,
-    batches: Sequence[Sequence[Change]],
+    batches: Sequence[Sequence[EncodedChange]],
     parts: Sequence[Part],
     schedule: Schedule,
 ) -> None:

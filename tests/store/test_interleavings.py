@@ -12,17 +12,19 @@ from itertools import count, islice
 from typing import Any
 
 import pytest
+from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from service.store import threads, writes
 from service.store.mongo import Mongo, write_unordered
 from service.store.threads import Marks, Members, ThreadKey, Versions, refresh_threads
-from service.store.writes import write_changes
+from service.store.writes import EncodedChange, write_changes
 from tests.conftest import Driver
 from tests.factories import record
 from tests.store.conversations import (
     ORGANIZATION,
     deleting,
+    encoded,
     marked,
     modelled_threads,
     setting,
@@ -121,14 +123,14 @@ async def wrong_plays(
     """
     plays = {f"orga_{next(_numbers)}": schedule for schedule in schedules}
     for event in scenario.before:
-        changes = [to_change(event, organization) for organization in plays]
+        changes = encoded(to_change(event, organization) for organization in plays)
         await refresh_threads(mongo, changes, await write_changes(mongo, changes))
     places = asyncio.Semaphore(PLAYS_AT_ONCE)
 
     async def play_one(organization: str, schedule: Schedule) -> None:
         async with places:
             batches = [
-                [to_change(one, organization) for one in batch] for batch in scenario.batches
+                encoded(to_change(one, organization) for one in batch) for batch in scenario.batches
             ]
             await play(mongo, batches, parts, schedule)
 
@@ -223,12 +225,13 @@ async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:
         await write_unordered(mongo.activities, operations)
 
 
-def forget_marks_on_delete(write: Any) -> Any:
-    if write.change.activity is not None:
-        return writes_second_try(write)
-    meta = {"revision": {"$literal": write.change.revision}, "deleted_at": "$$NOW"}
-    merged = {"$mergeObjects": [{"$literal": write.document}, {"_meta": meta}]}
-    return UpdateOne(write.guard(), [{"$replaceWith": merged}], upsert=True)
+def forget_marks_on_delete(change: EncodedChange) -> Any:
+    if not change.is_delete:
+        return writes_second_try(change)
+    meta = {"revision": {"$literal": change.revision}, "deleted_at": "$$NOW"}
+    document = {"$literal": RawBSONDocument(change.document)}
+    merged = {"$mergeObjects": [document, {"_meta": meta}]}
+    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True)
 
 
 threads_write_threads = threads.write_threads

@@ -13,7 +13,7 @@ from service.settings import MongoSettings
 from service.store.mongo import Mongo, connect, ping, translated_errors
 from service.store.writes import Outcome, write_changes
 from tests.conftest import Driver
-from tests.store.conversations import setting, to_change
+from tests.store.conversations import encoded, setting, to_change
 
 SECRET = "p4ssw0rd"
 
@@ -166,10 +166,9 @@ async def test_a_write_that_fails_for_now_is_repeated_whole(
     how: dict[str, Any],
 ) -> None:
     url, database = breakable_mongo_server.url, database_name
-    changes = [
-        to_change(setting("acti_1", 1, type_name="Note")),
-        to_change(setting("acti_2", 2, type_name="Note")),
-    ]
+    changes = encoded(
+        to_change(setting(f"acti_{number}", number, type_name="Note")) for number in (1, 2)
+    )
     async with connect(settings_for(url, mongo_driver, 10, database=database)) as mongo:
         async with failing(mongo, command, **how):
             with pytest.raises(StoreUnavailable):

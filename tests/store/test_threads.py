@@ -16,6 +16,7 @@ from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
     ORGANIZATION,
     deleting,
+    encoded,
     marked,
     modelled_threads,
     newest_changes,
@@ -30,8 +31,8 @@ async def apply(mongo: Mongo, *events: dict[str, Any]) -> int:
 
 
 async def apply_changes(mongo: Mongo, changes: list[Change]) -> int:
-    written = await write_changes(mongo, changes)
-    return await refresh_threads(mongo, changes, written)
+    writes = encoded(changes)
+    return await refresh_threads(mongo, writes, await write_changes(mongo, writes))
 
 
 async def test_emails_of_one_batch_are_one_thread(mongo: Mongo) -> None:
@@ -150,10 +151,9 @@ async def test_a_thread_too_large_for_a_document_loses_what_can_be_spared(mongo:
 
 
 async def test_without_emails_nothing_of_threads_is_asked(mongo: Mongo) -> None:
-    notes = [to_change(setting(f"acti_{n}", 1, type_name="Note")) for n in range(3)]
-    later = [to_change(setting(f"acti_{n}", 2, type_name="Note")) for n in range(3)]
-
-    for changes in (notes, later):
+    for revision in (1, 2):
+        notes = [setting(f"acti_{n}", revision, type_name="Note") for n in range(3)]
+        changes = encoded(map(to_change, notes))
         written = await write_changes(mongo, changes)
         assert [answer.leaves_nothing for answer in written] == [True] * 3
         assert await refresh_threads(mongo, changes, written) == 0

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from bson import encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,15 +12,17 @@ from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
 from service.activities.events import Change
+from service.errors import Rejected
 from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
-from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, write_changes
+from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, encode_change, write_changes
 from tests.conftest import Driver
 from tests.factories import arrivals, event_logs
 from tests.store.conversations import (
     ORGANIZATION,
     deleting,
+    encoded,
     newest_changes,
     setting,
     to_change,
@@ -31,7 +34,7 @@ ODD = {"a.b": 1, "": {"": 2}, "$c": {"$set": "$d"}, "Price in $. (net)": ["$$NOW
 
 
 async def outcomes(mongo: Mongo, *changes: Change) -> list[Outcome]:
-    return [answer.outcome for answer in await write_changes(mongo, changes)]
+    return [answer.outcome for answer in await write_changes(mongo, encoded(changes))]
 
 
 async def stored(mongo: Mongo, id_: str = "acti_1") -> dict[str, Any]:
@@ -96,7 +99,7 @@ async def test_odd_keys_survive_every_way_in(mongo: Mongo) -> None:
     for revision, thread in ((1, "acti_a"), (2, "acti_a"), (3, "acti_b")):
         change = email("acti_1", revision, thread)
         activity = (change.activity or {}) | {"odd": ODD, "custom.cf_1": "x", "": 0}
-        await write_changes(mongo, [change._replace(activity=activity)])
+        await write_changes(mongo, encoded([change._replace(activity=activity)]))
 
         document = await stored(mongo)
         assert document["odd"] == ODD
@@ -118,7 +121,7 @@ async def test_threads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
         delete("acti_1", 7),
         delete("acti_1", 8),
     ):
-        await write_changes(mongo, [change])
+        await write_changes(mongo, encoded([change]))
         left.append(sorted((await stored(mongo))["_meta"].get("left_threads", [])))
 
     both = ["acti_a", "acti_b"]
@@ -126,47 +129,50 @@ async def test_threads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
 
 
 async def test_outcomes_stand_in_the_order_of_the_changes(mongo: Mongo) -> None:
-    await write_changes(mongo, [note("acti_1", 2), note("acti_3", 1), email("acti_5", 1, "acti_t")])
-    huge = note("acti_2", 1)._replace(activity={"id": "acti_2", "note": "x" * MAX_DOCUMENT_BYTES})
-    not_bson = note("acti_6", 2)._replace(activity={"id": "acti_6", "number": 2**70})
+    await outcomes(mongo, note("acti_1", 2), note("acti_3", 1), email("acti_5", 1, "acti_t"))
 
-    written = await write_changes(
+    written = await outcomes(
         mongo,
-        [
-            note("acti_1", 1),
-            huge,
-            note("acti_3", 2),
-            note("acti_4", 1),
-            email("acti_5", 2, "acti_u"),
-            not_bson,
-            delete("acti_7", 2),
-        ],
+        note("acti_1", 1),
+        note("acti_3", 2),
+        note("acti_4", 1),
+        email("acti_5", 2, "acti_u"),
+        delete("acti_7", 2),
     )
 
-    assert [answer.outcome for answer in written] == [
-        STALE,
-        REFUSED,
-        APPLIED,
-        APPLIED,
-        APPLIED,
-        REFUSED,
-        APPLIED,
-    ]
-    assert [answer.is_too_large for answer in written] == [place == 1 for place in range(7)]
-    assert written[5].reason == "not BSON: OverflowError"
+    assert written == [STALE, APPLIED, APPLIED, APPLIED, APPLIED]
     assert await stored(mongo, "acti_3") == expected_document(note("acti_3", 2))
+
+
+@pytest.mark.parametrize(
+    ("field", "code", "reason"),
+    [
+        ({"note": "x" * MAX_DOCUMENT_BYTES}, "too_large", "bytes of BSON"),
+        ({"number": 2**70}, "invalid_activity", "not BSON: OverflowError"),
+    ],
+)
+def test_what_no_document_can_hold_is_refused_before_it_is_written(
+    field: dict[str, Any], code: str, reason: str
+) -> None:
+    change = note("acti_1", 1)._replace(activity={"id": "acti_1", **field})
+
+    with pytest.raises(Rejected, match=reason) as caught:
+        encode_change(change)
+
+    assert caught.value.code == code
+    assert caught.value.event_id == change.event_id
 
 
 async def test_a_document_that_only_the_server_finds_too_large_is_refused_alone(
     mongo: Mongo,
 ) -> None:
-    await write_changes(mongo, [email("acti_1", 1, "acti_t")])
+    await outcomes(mongo, email("acti_1", 1, "acti_t"))
     moved = email("acti_1", 2, "acti_u")
     spare = MAX_DOCUMENT_BYTES - len(encode(expected_document(moved)))
     text = (moved.activity or {})["body_text"]
     largest = moved._replace(activity=(moved.activity or {}) | {"body_text": text + "x" * spare})
 
-    written = await write_changes(mongo, [note("acti_2", 2), largest])
+    written = await write_changes(mongo, encoded([note("acti_2", 2), largest]))
 
     assert [answer.outcome for answer in written] == [APPLIED, REFUSED]
     assert written[1].is_too_large
@@ -175,7 +181,7 @@ async def test_a_document_that_only_the_server_finds_too_large_is_refused_alone(
 
 async def test_a_batch_larger_than_one_message_is_written_whole(mongo: Mongo) -> None:
     text = "x" * (MAX_DOCUMENT_BYTES - 10_000)
-    await write_changes(mongo, [note("acti_3", 2)])
+    await outcomes(mongo, note("acti_3", 2))
 
     written = await outcomes(mongo, *(note(f"acti_{n}", 1, note=text) for n in range(5)))
 
@@ -239,7 +245,7 @@ async def test_any_order_and_repetition_gives_the_same_store(
 
     async def write(records: list[bytes | None]) -> None:
         for start in range(0, len(records), batch_size):
-            await write_changes(mongo, newest_changes(records[start : start + batch_size]))
+            await write_changes(mongo, encoded(newest_changes(records[start : start + batch_size])))
 
     await asyncio.gather(write(arriving[::2]), write(arriving[1::2]))
 
