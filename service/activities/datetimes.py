@@ -53,8 +53,9 @@ def parse_microseconds(text: object) -> int:
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    time, finer = _parse(text)
-    return (time - _YEAR_1) // _MICROSECOND + int(finer[:3].ljust(3, "0"))
+    time, finer, _ = _parse(text)
+    microseconds = (time - _YEAR_1) // _MICROSECOND
+    return microseconds + int(finer[:3].ljust(3, "0")) if finer else microseconds
 
 
 def parse_instant(text: object, *, offset: timedelta = _NO_OFFSET) -> Instant:
@@ -63,35 +64,38 @@ def parse_instant(text: object, *, offset: timedelta = _NO_OFFSET) -> Instant:
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    time, finer = _parse(text, offset)
-    return Instant(time, int(finer.ljust(6, "0")))
+    time, finer, is_naive = _parse(text)
+    return Instant(_minus(time, offset) if is_naive else time, int(finer.ljust(6, "0")))
 
 
-def _parse(text: object, offset: timedelta = _NO_OFFSET) -> tuple[datetime, str]:
-    """The naive UTC time cut to milliseconds, and the digits beyond it."""
+def _parse(text: object) -> tuple[datetime, str, bool]:
+    """The time cut to milliseconds, the digits beyond it, and whether it names no zone: then it is
+    as written, else in UTC."""
     if not isinstance(text, str):
         raise ValueError(f"a date-time is {_FORMS}")
-    return _parse_text(text, offset)
+    return _parse_text(text)
 
 
 @lru_cache(_MAX_REMEMBERED)
-def _parse_text(text: str, offset: timedelta) -> tuple[datetime, str]:
+def _parse_text(text: str) -> tuple[datetime, str, bool]:
     ends = _SHAPES.get(text.encode().translate(_DIGITS))
     if ends is None or text[11:13] == "24":  # newer Pythons read it as the next day's midnight
         raise ValueError(f"a date-time is {_FORMS}")
     time_end, zone_start = ends
     zone = text[zone_start:]
+    time = _minus(datetime.fromisoformat(text[:time_end]), _to_offset(zone))
+    return time, text[time_end:zone_start], not zone
+
+
+def _minus(time: datetime, offset: timedelta) -> datetime:
     try:
-        time = datetime.fromisoformat(text[:time_end])
-        if ahead := _to_offset(zone) if zone else offset:
-            time -= ahead
-    except (ValueError, OverflowError) as error:
-        raise ValueError("no such time, or not within the years 1 to 9999 in UTC") from error
-    return time, text[time_end:zone_start]
+        return time - offset
+    except OverflowError as error:
+        raise ValueError("not within the years 1 to 9999 in UTC") from error
 
 
 def _to_offset(zone: str) -> timedelta:
-    if zone in ("Z", "+00:00"):
+    if zone in ("", "Z", "+00:00"):
         return _NO_OFFSET
     hours, minutes = int(zone[1:3]), int(zone[4:])
     if hours > 23 or minutes > 59:

@@ -161,7 +161,7 @@ def _to_change(
 def _to_revision(event: Mapping[str, Any]) -> str:
     """Contract 1.5.1. Both dates of the event are examined."""
     time = _event_time(event, "date_created")
-    if event.get("date_updated") is not None:
+    if event.get("date_updated") not in (None, event["date_created"]):
         time = _event_time(event, "date_updated")
     return f"{time:020d}/{event['id']}"
 
