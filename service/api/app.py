@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -18,7 +17,7 @@ from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
 from service.errors import StartError
 from service.settings import HttpSettings
-from service.store.keys import get_key
+from service.store.keys import ApiKey, get_key
 from service.store.mongo import Mongo
 
 # A hundred ids of 128 characters fit; longer queries go into the body (`_params`).
@@ -34,17 +33,20 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
 
     Raises `StartError` for a rate limit that is none.
     """
+    capacity = Capacity(
+        max_in_flight=settings.max_requests_in_flight, max_waiting=settings.max_requests_waiting
+    )
+
+    async def ask_for_key(key: str) -> ApiKey | None:
+        async with capacity:
+            return await get_key(mongo, key)
+
     return Gate(
         routes=Handlers(mongo, settings).routes(),
         openapi=render_document(),
-        authentication=Authentication(
-            partial(get_key, mongo), max_age_seconds=settings.key_cache_seconds
-        ),
+        authentication=Authentication(ask_for_key, max_age_seconds=settings.key_cache_seconds),
         rate_limits=RateLimits(settings.rate_limit),
-        capacity=Capacity(
-            max_in_flight=settings.max_requests_in_flight,
-            max_waiting=settings.max_requests_waiting,
-        ),
+        capacity=capacity,
         readiness=readiness,
     )
 
