@@ -11,15 +11,14 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
 
+from tests.bench.client import Connection, Target, connect, connected
 from tests.bench.corpus import READER, Place, event, new_events, to_id
 from tests.bench.ingest import Bench, consumer, create_topic, database, publish
 from tests.bench.measure import Line, Report, quantile
 from tests.bench.processes import running, until_ready
 from tests.bench.reads import (
     LISTING,
-    Target,
     api_environment,
-    ask,
     authorization,
     create_key,
     request_seconds,
@@ -59,16 +58,12 @@ async def visible_seconds(
 
 
 async def _until_visible(target: Target, path: str, published: float) -> float:
-    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    try:
+    async with connected(target) as connection:
         while time.perf_counter() - published < VISIBLE_SECONDS:
-            status, _ = await ask(reader, writer, target, path)
+            status, _ = await connection.ask(path)
             if status == 200:
                 return time.perf_counter() - published
             await asyncio.sleep(0.002)
-    finally:
-        writer.close()
-        await writer.wait_closed()
     raise RuntimeError(f"{path} was not visible within {VISIBLE_SECONDS} seconds")
 
 
@@ -126,7 +121,7 @@ async def _beside(
 
 # --- above capacity -----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answered:
     """One answer of an open load: its status and the seconds since it was asked for."""
 
     status: int
@@ -152,18 +147,16 @@ async def measure_overload(report: Report, target: Target, *, seconds: float = 1
         report.add(Line("twice the capacity, p99 of the refused", "-", "ms", [tail], []))
 
 
-async def _open_load(target: Target, *, rate: float, seconds: float) -> list[Answer]:
-    answers: list[Answer] = []
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+async def _open_load(target: Target, *, rate: float, seconds: float) -> list[Answered]:
+    answers: list[Answered] = []
+    idle: list[Connection] = []
 
     async def one() -> None:
-        reader, writer = (
-            idle.pop() if idle else await asyncio.open_connection("127.0.0.1", target.port)
-        )
+        connection = idle.pop() if idle else await connect(target)
         asked = time.perf_counter()
-        status, _ = await ask(reader, writer, target, LISTING)
-        answers.append(Answer(status, time.perf_counter() - asked))
-        idle.append((reader, writer))
+        status, _ = await connection.ask(LISTING)
+        answers.append(Answered(status, time.perf_counter() - asked))
+        idle.append(connection)
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -172,6 +165,6 @@ async def _open_load(target: Target, *, rate: float, seconds: float) -> list[Ans
             if (pause := due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
             tasks.create_task(one())
-    for _, writer in idle:
-        writer.close()
+    for connection in idle:
+        connection.close()
     return answers

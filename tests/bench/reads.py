@@ -18,6 +18,7 @@ from pymongo import AsyncMongoClient
 from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import connect
+from tests.bench.client import Target, connected
 from tests.bench.corpus import (
     BIG_LEAD,
     EVERY,
@@ -88,47 +89,24 @@ async def load(url: str, database: str, count: int) -> None:
                 tasks.create_task(insert(batch))
 
 
-# --- one client ---------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server and the headers that it wants."""
-
-    port: int
-    headers: bytes = b""
-
-
 async def request_seconds(
     target: Target, paths: list[str], times: int, *, clients: int = CLIENTS
 ) -> list[float]:
-    """Seconds of each of `times` requests, over a few connections that stay open.
-
-    A bare socket client: of the time between question and answer as little as possible is its own.
-    """
+    """Seconds of each of `times` requests, over a few connections that stay open."""
     turn = itertools.cycle(paths)
     seconds: list[float] = []
 
     async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-        for _ in range(times // clients):
-            started = time.perf_counter()
-            status, _ = await ask(reader, writer, target, next(turn))
-            seconds.append(time.perf_counter() - started)
-            if status != 200:
-                raise RuntimeError(f"{status} from port {target.port}")
-        writer.close()
-        await writer.wait_closed()
+        async with connected(target) as connection:
+            for _ in range(times // clients):
+                started = time.perf_counter()
+                status, _ = await connection.ask(next(turn))
+                seconds.append(time.perf_counter() - started)
+                if status != 200:
+                    raise RuntimeError(f"{status} from port {target.port}")
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return seconds
-
-
-async def ask(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, path: str
-) -> tuple[int, bytes]:
-    writer.write(b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), target.headers))
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    return int(head[9:12]), await reader.readexactly(length)
 
 
 async def rate(target: Target, paths: list[str], times: int) -> float:
@@ -213,16 +191,11 @@ async def measure_depth(report: Report, ours: Target, *, rounds: int, times: int
 
 async def _path_at_depth(ours: Target) -> str:
     path = LISTING
-    reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
-    for _ in range(DEPTH_ROWS // 100):
-        writer.write(b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), ours.headers))
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-        headers = {name.lower(): value for name, value in fields.items()}
-        await reader.readexactly(int(headers["content-length"]))
-        path = headers["link"].split("<")[1].split(">")[0]
-    writer.close()
-    await writer.wait_closed()
+    async with connected(ours) as connection:
+        for _ in range(DEPTH_ROWS // 100):
+            _, head = await connection.ask(path)
+            link = head.decode().split("Link: <")[1]
+            path = link.split(">")[0]
     return path
 
 
