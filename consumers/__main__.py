@@ -1,12 +1,12 @@
 """The command line of the consumers (contract 4)."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, get_args
 
 import click
-import uvloop
 from aiokafka.errors import KafkaError
 
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
@@ -48,7 +48,7 @@ def run() -> None:
     mongo = read_section(MongoSettings)
     ingest = read_section(IngestSettings)
     _configure_logging()
-    uvloop.run(consume(kafka, mongo, ingest))
+    asyncio.run(consume(kafka, mongo, ingest))
 
 
 @main.group(help="Records that could not be applied.")
@@ -106,7 +106,7 @@ def _with_kafka(kafka: KafkaSettings, work: Callable[[], Coroutine[Any, Any, Res
             return await work()
 
     try:
-        return uvloop.run(checked())
+        return asyncio.run(checked())
     except KafkaError as error:
         raise click.ClickException(f"Kafka: {error or type(error).__name__}") from error
 

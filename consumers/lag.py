@@ -22,10 +22,12 @@ class Lag:
     def __init__(self, health: Health) -> None:
         self._health = health
         self._waiting: dict[TopicPartition, tuple[int, float]] = {}
+        self._answered = time.monotonic()
 
     async def watch(self, consumer: AIOKafkaConsumer, pipeline: Pipeline) -> None:
-        """Raises `KafkaError` where Kafka has records and answers, and still none comes: whatever
-        has died inside the client, only a fresh one helps."""
+        """Raises `KafkaError` where no answer comes for minutes, or no record though there are some:
+        whatever has died inside the client, only a fresh one helps."""
+        self._answered = time.monotonic()
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             await self._measure(consumer, pipeline)
@@ -36,7 +38,10 @@ class Lag:
                 ends = await consumer.end_offsets(consumer.assignment())
         except (KafkaError, TimeoutError) as error:
             self._health.fail("kafka", str(error) or "no answer")
+            if time.monotonic() - self._answered > STALL_SECONDS:
+                raise KafkaError(f"no answer for {STALL_SECONDS} seconds") from error
             return
+        self._answered = time.monotonic()
         if ends:
             self._health.recover("kafka")
         self._report(ends, pipeline)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
 
 from consumers.health import Health
@@ -103,6 +104,18 @@ class Group:
                 return False  # a broker that is away, or chooses a coordinator still
 
         await until(has_no_lag, deadline_seconds)
+
+    async def add_partitions(self, total: int) -> None:
+        """Give each topic more partitions, `total` of them."""
+        async with administration(self.topics.bootstrap_servers) as admin:
+            await admin.create_partitions(
+                {name: NewPartitions(total) for name in self.topics.names}
+            )
+
+        async def are_there() -> bool:
+            return len(await self.lag()) == total * len(self.topics.names)
+
+        await until(are_there)
 
     async def lag(self) -> dict[TopicPartition, int]:
         """Records behind the committed positions, transaction markers included."""

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import REGISTRY
 
-from consumers import batch, dead_letters, runner, writer
+from consumers import batch, dead_letters, lag, runner, writer
 from consumers.dead_letters import DeadLetterProducer, Letter
 from consumers.records import parse_record
 from service.activities.events import Ignored
@@ -58,6 +58,37 @@ async def test_a_slow_rebalance_commits_nothing_of_what_was_dropped(
                 assert sum((await group.lag()).values()) == 80
             may_write.set()
             await group.until_worked_off()
+
+    await group.check()
+
+
+async def test_a_client_that_died_is_replaced(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first question is never answered, as when what answers has died inside it."""
+    dead: list[AIOKafkaConsumer] = []
+    end_offsets = AIOKafkaConsumer.end_offsets
+
+    async def answer_but_for_the_first(self: AIOKafkaConsumer, *arguments: Any) -> Any:
+        if not dead:
+            dead.append(self)
+        if self in dead:
+            await asyncio.Event().wait()
+        return await end_offsets(self, *arguments)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", answer_but_for_the_first)
+    for name in ("INTERVAL_SECONDS", "ANSWER_SECONDS", "STALL_SECONDS"):
+        monkeypatch.setattr(lag, name, 0.2)
+
+    before = assignments()
+
+    async def has_joined_again() -> bool:
+        return assignments() >= before + 2
+
+    async with group.member(**SMALL):
+        await until(has_joined_again)
+        await group.publish(map(encode_event, realistic_events(1, 20)))
+        await group.until_worked_off()
 
     await group.check()
 
@@ -129,6 +160,10 @@ def both_joined(*members: Member) -> Callable[[], Awaitable[bool]]:
         return all(member.health.has_joined for member in members)
 
     return have_joined
+
+
+def assignments() -> float:
+    return REGISTRY.get_sample_value("activity_rebalances_total") or 0.0
 
 
 def is_holding(member: Member) -> Callable[[], Awaitable[bool]]:

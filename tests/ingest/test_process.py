@@ -282,3 +282,26 @@ async def test_kafka_over_tls_with_passwords(
     assert "correct" not in said
     assert not {"correct", "not-the-one"} & {*wrong.split(), *untrusted.split()}
     assert await group.stored() == group.expected()
+
+
+async def test_client_whose_broker_hangs_up_goes_on_learning_of_partitions(
+    group: Group, settings: dict[str, str]
+) -> None:
+    """What dies inside the client dies silently: without metadata it finds no coordinator again,
+    and no partition that was added."""
+    settings |= {"ACTIVITY_KAFKA_METADATA_MAX_AGE_SECONDS": "0.2"}
+    process = await spawn(settings, module="tests.ingest.hanging_up")
+    try:
+        await group.publish([record(event(activity("Note", id=f"acti_{n}"))) for n in range(5)])
+        await group.until_worked_off()
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 30)
+        await group.add_partitions(4)
+        later = [record(event(activity("Note", id=f"acti_{n}"))) for n in range(5, 45)]
+        await group.publish(later, key=lambda _: None)
+        await group.until_worked_off()
+    finally:
+        process.terminate()
+        await process.communicate()
+
+    await group.check()

@@ -3,13 +3,11 @@
 from typing import Any
 
 import pytest
-from aiokafka.admin import NewPartitions
 
-from deploy.local.kafka import administration
 from service.store.mongo import Mongo
 from tests.conftest import new_topics
 from tests.factories import BAD_RECORDS, activity, event, realistic_events, record
-from tests.ingest.group import Group, until
+from tests.ingest.group import Group
 from tests.model import Model
 
 
@@ -81,13 +79,7 @@ async def test_partitions_added_while_running_are_read(group: Group) -> None:
     async with group.member(group.kafka(metadata_max_age_seconds=0.2)):
         await group.publish(notes(5))
         await group.until_worked_off()
-        async with administration(group.topics.bootstrap_servers) as admin:
-            await admin.create_partitions({name: NewPartitions(4) for name in group.topics.names})
-
-        async def are_there() -> bool:
-            return len(await group.lag()) == 8
-
-        await until(are_there)
+        await group.add_partitions(4)
         await group.publish(notes(40, note="later"), key=lambda _: None)
         await group.until_worked_off()
 
