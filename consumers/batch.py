@@ -1,7 +1,7 @@
 """Records that are written together."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from consumers.positions import Span
 from consumers.records import is_replayed, parse_record
 from service.errors import Rejected
-from service.store.writes import EncodedChange
+from service.store.writes import EncodedChange, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,12 @@ class Batch:
         revisions.remove(entry)
         return revisions[-1] if revisions else None
 
-    def overtaken(self) -> list[Entry]:
-        """The changes that a newer one of the same batch made stale."""
-        return [entry for revisions in self._revisions.values() for entry in revisions[:-1]]
+    def overtaken(self) -> Iterator[tuple[Entry, Outcome]]:
+        """The changes behind the newest of their activity: older ones, or that very one again."""
+        for *others, newest in filter(None, self._revisions.values()):
+            for entry in others:
+                is_same = entry.change.revision == newest.change.revision
+                yield entry, Outcome.DUPLICATE if is_same else Outcome.STALE
 
     def judged(self) -> list[bool]:
         """For the fuse: whether it is a dead letter, of each record that counts there, in order.

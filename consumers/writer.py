@@ -146,7 +146,7 @@ def _is_unconfirmed(answer: Written) -> bool:
 
 
 def _is_settled(answer: Written) -> bool:
-    return answer.outcome in (Outcome.APPLIED, Outcome.STALE)
+    return answer.outcome in (Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE)
 
 
 def _older(batch: Batch, outcomes: Iterable[tuple[Entry, Written]]) -> list[Entry]:
@@ -173,7 +173,7 @@ def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:
 def _count(batch: Batch, written: Iterable[tuple[Entry, Written]]) -> None:
     """The metrics of a batch that is durable."""
     outcomes = Counter((entry.record.topic, answer.outcome.value) for entry, answer in written)
-    outcomes.update((entry.record.topic, Outcome.STALE.value) for entry in batch.overtaken())
+    outcomes.update((entry.record.topic, outcome.value) for entry, outcome in batch.overtaken())
     outcomes.update((record.topic, "ignored") for record in batch.ignored)
     outcomes.update((refusal.record.topic, "rejected") for refusal in batch.refusals)
     for (topic, outcome), count in outcomes.items():

@@ -50,8 +50,8 @@ FIND_SECONDS = Histogram(
 # --- the consumers ------------------------------------------------------------------------------
 RECORDS = Counter(
     "activity_records",
-    "Records worked off, by what became of them: applied, stale (repeated or overtaken), ignored"
-    " (no activity event), rejected (a dead letter).",
+    "Records worked off, by what became of them: applied, stale (overtaken by a newer one), duplicate"
+    " (repeated), ignored (no activity event), rejected (a dead letter).",
     ["topic", "outcome"],
 )
 DEVIATIONS = Counter(

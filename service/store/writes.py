@@ -50,10 +50,11 @@ class Encoded(RawBSONDocument):
 
 
 class Outcome(StrEnum):
-    """What became of one change."""
+    """What became of one change. STALE: a newer one came first; DUPLICATE: this very one did."""
 
     APPLIED = "applied"
     STALE = "stale"
+    DUPLICATE = "duplicate"
     REFUSED = "refused"
     UNCONFIRMED = "unconfirmed"
 
@@ -75,6 +76,7 @@ class Written:
 _APPLIED = Written(Outcome.APPLIED)
 _APPLIED_AND_LEAVES_NOTHING = Written(Outcome.APPLIED, leaves_nothing=True)
 _STALE = Written(Outcome.STALE)
+_DUPLICATE = Written(Outcome.DUPLICATE)
 _UNCONFIRMED = Written(Outcome.UNCONFIRMED)
 
 
@@ -139,15 +141,26 @@ def encode_change(change: Change) -> EncodedChange:
 async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[Written]:
     """Write changes of distinct activities; the answers stand in their order.
 
-    On return every APPLIED change is durable (majority), and so is what makes one STALE.
+    On return every APPLIED change is durable (majority), and so is what makes one STALE or
+    DUPLICATE.
     UNCONFIRMED ones may or may not have been written and are to be repeated; one refused document
     never fails its neighbours. Raises `StoreUnavailable` where the connection fails on the way:
     all are to be repeated then.
     """
     written = await _try(mongo, {place: _first_try(one) for place, one in enumerate(changes)})
     blocked = {place: changes[place] for place, answer in written.items() if answer is _STALE}
-    older = await _find_older(mongo, blocked)
-    written |= await _try(mongo, {place: _second_try(changes[place]) for place in older})
+    stored = await _find_revisions(mongo, blocked.values())
+    written |= {
+        place: _DUPLICATE
+        for place, change in blocked.items()
+        if stored.get(change.key) == change.revision
+    }
+    older = {
+        place: _second_try(change)
+        for place, change in blocked.items()
+        if stored.get(change.key, "") < change.revision
+    }
+    written |= await _try(mongo, older)
     return [written[place] for place in range(len(changes))]
 
 
@@ -231,25 +244,20 @@ def _to_written(code: int) -> Written:
     return Written(Outcome.REFUSED, f"code {code}", is_too_large=code in _TOO_LARGE_CODES)
 
 
-async def _find_older(mongo: Mongo, blocked: Mapping[int, EncodedChange]) -> Collection[int]:
-    """Places of those whose stored revision is older than theirs, as far as is known.
+async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> dict[str, str]:
+    """The stored revisions of the activities of these changes, by `_id`.
 
     Read from what a majority holds: a revision that a failover may take back makes nothing stale.
     """
-    if not blocked:
-        return ()
+    if not changes:
+        return {}
     durable = mongo.activities.with_options(
         read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
     )
     query = {
-        "organization_id": {"$in": sorted({change.organization_id for change in blocked.values()})},
-        "_id": {"$in": [change.key for change in blocked.values()]},
+        "organization_id": {"$in": sorted({change.organization_id for change in changes})},
+        "_id": {"$in": [change.key for change in changes]},
     }
     async with translated_errors():
         found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
-        revisions = {document["_id"]: document["_meta"]["revision"] async for document in found}
-    return [
-        place
-        for place, change in blocked.items()
-        if revisions.get(change.key, "") < change.revision
-    ]
+        return {document["_id"]: document["_meta"]["revision"] async for document in found}

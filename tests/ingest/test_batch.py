@@ -17,6 +17,7 @@ from consumers.membership import Membership
 from consumers.positions import Positions
 from consumers.records import MAX_ATTEMPT
 from service.errors import Halted, Rejected
+from service.store.writes import Outcome
 from tests.factories import activity, event, record
 
 PARTITION = TopicPartition("calls", 0)
@@ -44,7 +45,14 @@ def test_newest_revision_of_each_activity_is_written() -> None:
     batch = filled(note("acti_1", 2), note("acti_1", 3), note("acti_1", 1), note("acti_2", 1))
 
     assert [entry.change.event_id for entry in batch.newest()] == ["ev_3", "ev_1"]
-    assert [entry.change.event_id for entry in batch.overtaken()] == ["ev_1", "ev_2"]
+    overtaken = [(entry.change.event_id, outcome) for entry, outcome in batch.overtaken()]
+    assert overtaken == [("ev_1", Outcome.STALE), ("ev_2", Outcome.STALE)]
+
+
+def test_repeated_revision_is_a_duplicate() -> None:
+    batch = filled(note("acti_1", 1), note("acti_1", 2), note("acti_1", 2))
+
+    assert [outcome for _, outcome in batch.overtaken()] == [Outcome.STALE, Outcome.DUPLICATE]
 
 
 def test_refused_revision_gives_way_to_the_next_older() -> None:

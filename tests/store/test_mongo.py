@@ -175,6 +175,6 @@ async def test_a_write_that_fails_for_now_is_repeated_whole(
                 await write_changes(mongo, changes)
 
         again = {answer.outcome for answer in await write_changes(mongo, changes)}
-        assert again <= {Outcome.APPLIED, Outcome.STALE}
+        assert again <= {Outcome.APPLIED, Outcome.DUPLICATE}
         assert await mongo.activities.count_documents({}) == 2
         await mongo.client.drop_database(database)

@@ -28,7 +28,8 @@ from tests.store.conversations import (
     to_change,
 )
 
-APPLIED, STALE, REFUSED = Outcome.APPLIED, Outcome.STALE, Outcome.REFUSED
+APPLIED, STALE, DUPLICATE = Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE
+REFUSED = Outcome.REFUSED
 UPSERT = "hangBeforeUpsertPerformsInsert"
 ODD = {"a.b": 1, "": {"": 2}, "$c": {"$set": "$d"}, "Price in $. (net)": ["$$NOW", {"$e": None}]}
 
@@ -71,7 +72,7 @@ def expected_document(change: Change) -> dict[str, Any]:
 async def test_the_newest_revision_stays_whatever_comes_later(mongo: Mongo) -> None:
     assert await outcomes(mongo, note("acti_1", 2, note="two")) == [APPLIED]
     assert await outcomes(mongo, note("acti_1", 1, note="one")) == [STALE]
-    assert await outcomes(mongo, note("acti_1", 2, note="two")) == [STALE]
+    assert await outcomes(mongo, note("acti_1", 2, note="two")) == [DUPLICATE]
     assert await outcomes(mongo, note("acti_1", 3, note="three")) == [APPLIED]
 
     assert await stored(mongo) == expected_document(note("acti_1", 3, note="three"))

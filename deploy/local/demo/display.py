@@ -15,7 +15,8 @@ from deploy.local.demo.clients import DeadLetter
 MIN_WIDTH = 100
 OUTCOMES = {
     "applied": "applied",
-    "stale": "repeated or overtaken",
+    "stale": "overtaken by newer ones",
+    "duplicate": "repeated",
     "ignored": "no activity",
     "rejected": "set aside",
 }
