@@ -5,6 +5,7 @@ metric may hold an activity's content or a secret.
 """
 
 import logging
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -168,9 +169,8 @@ async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncI
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, port=port)
         try:
-            await site.start()
+            await web.SockSite(runner, _listen(port)).start()
         except OSError as error:
             raise StartError(
                 f"ACTIVITY_OPERATIONS_PORT: cannot listen on port {port}: {error.strerror}"
@@ -178,3 +178,10 @@ async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncI
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _listen(port: int) -> socket.socket:
+    """One socket for both families: of any free port, an event loop may take a different one each."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
