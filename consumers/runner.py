@@ -100,7 +100,8 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _member(self) -> AsyncIterator[None]:
         self._consumer = new_consumer(self._kafka)
         try:
-            await self._consumer.start()
+            with self._health.waiting():
+                await self._consumer.start()
             self._consumer.subscribe(topics=self._kafka.topics, listener=self)
             yield
         finally:

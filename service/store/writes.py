@@ -83,7 +83,7 @@ _UNCONFIRMED = Written(Outcome.UNCONFIRMED)
 class EncodedChange(NamedTuple):
     """A change with its document as BSON, and what the store needs to know of it besides.
 
-    The activity itself is not kept: in a backlog it would be most of a process's memory.
+    The activity itself is not kept: behind a backlog there are thousands at a time.
     `thread_id` is the thread that the document is stored with.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
-from service.api.capacity import MAX_BURST_SECONDS, MAX_WAIT_SECONDS, Capacity
+from service.api.capacity import MAX_WAIT_SECONDS, Capacity
 from service.api.failures import to_error_answer
 from service.api.readiness import Readiness
 from service.errors import (
@@ -237,30 +237,6 @@ async def test_where_enough_wait_already_nobody_waits() -> None:
             with pytest.raises(Overloaded):
                 async with capacity:
                     pass
-
-
-async def test_in_a_queue_that_stands_nobody_waits_for_long() -> None:
-    now = 0.0
-    capacity = Capacity(max_in_flight=1, max_waiting=5, clock=lambda: now)
-    was_answered: list[bool] = []
-
-    async def ask() -> None:
-        try:
-            async with capacity:
-                was_answered.append(True)
-        except Overloaded:
-            was_answered.append(False)
-
-    async with capacity:
-        now = 10.0
-        burst = asyncio.create_task(ask())
-        await asyncio.sleep(0)
-        now += 2 * MAX_BURST_SECONDS
-        async with asyncio.timeout(MAX_WAIT_SECONDS / 2):
-            await ask()
-    await burst
-
-    assert was_answered == [False, True]
 
 
 async def test_places_are_given_in_the_order_of_arrival() -> None:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import REGISTRY
 
-from consumers import batch, dead_letters, lag, runner, writer
+from consumers import batch, dead_letters, health, lag, runner, writer
 from consumers.dead_letters import DeadLetterProducer, Letter
 from consumers.records import parse_record
 from service.activities.events import Ignored
@@ -24,6 +24,7 @@ from tests.factories import realistic_events
 from tests.factories import record as encode_event
 from tests.ingest.group import DEADLINE_SECONDS, Group, Member, until
 
+SILENT_SECONDS = 3.0
 SMALL: dict[str, Any] = {"batch_max_records": 2, "max_writes_in_flight": 1}
 
 
@@ -62,10 +63,12 @@ async def test_a_slow_rebalance_commits_nothing_of_what_was_dropped(
     await group.check()
 
 
-async def test_a_client_that_died_is_replaced(
+async def test_a_client_that_died_is_replaced_and_nothing_is_stuck(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first question is never answered, as when what answers has died inside it."""
+    """Its first question is never answered, as when what answers has died inside it; and Kafka lets
+    the next one wait for longer than a loop may be silent."""
+    start = AIOKafkaConsumer.start
     dead: list[AIOKafkaConsumer] = []
     end_offsets = AIOKafkaConsumer.end_offsets
 
@@ -76,16 +79,24 @@ async def test_a_client_that_died_is_replaced(
             await asyncio.Event().wait()
         return await end_offsets(self, *arguments)
 
+    async def start_slowly_again(self: AIOKafkaConsumer) -> None:
+        if dead:
+            await asyncio.sleep(2 * SILENT_SECONDS)  # the slowness under test
+        await start(self)
+
     monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", answer_but_for_the_first)
+    monkeypatch.setattr(AIOKafkaConsumer, "start", start_slowly_again)
+    monkeypatch.setattr(health, "STUCK_SECONDS", SILENT_SECONDS)
     for name in ("INTERVAL_SECONDS", "ANSWER_SECONDS", "STALL_SECONDS"):
         monkeypatch.setattr(lag, name, 0.2)
 
     before = assignments()
 
     async def has_joined_again() -> bool:
+        assert await member.health.is_alive() is None
         return assignments() >= before + 2
 
-    async with group.member(**SMALL):
+    async with group.member(**SMALL) as member:
         await until(has_joined_again)
         await group.publish(map(encode_event, realistic_events(1, 20)))
         await group.until_worked_off()
