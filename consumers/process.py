@@ -1,7 +1,6 @@
 """The consumer process from start to stop: its composition root."""
 
 import asyncio
-import gc
 import logging
 import platform
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from consumers.health import Health
 from consumers.runner import Runner
 from consumers.writer import Writer
 from service.errors import StoreError
+from service.garbage import collect_rarely
 from service.observability import RECORDS, count_by, probe_server
 from service.settings import IngestSettings, KafkaSettings, MongoSettings, unknown_variables
 from service.signals import stop_on_signal
@@ -42,18 +42,11 @@ async def consume(
             with quiet_client():
                 await asyncio.gather(require_mongo(mongo), check_cluster(kafka))
             _log_start(kafka, mongo_settings, ingest, port)
-            _collect_garbage_rarely()
+            collect_rarely()
             try:
                 await work(kafka, ingest, mongo, health, stop)
             finally:
                 log.info("stopped", extra={"records": count_by(RECORDS, "outcome")})
-
-
-def _collect_garbage_rarely() -> None:
-    """Records make objects by the million, hardly any in cycles: to look through them at the usual
-    rate took a tenth of the process's time."""
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 async def work(

@@ -16,6 +16,7 @@ from service.api.app import build_gate, listening
 from service.api.openapi import render_document
 from service.api.readiness import Readiness
 from service.errors import StartError, StoreError
+from service.garbage import collect_rarely
 from service.observability import REQUESTS, configure_logging, count_by, probe_server
 from service.settings import (
     HttpSettings,
@@ -122,6 +123,7 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                 listening(gate, http) as http_port,
             ):
                 _log_start(http, mongo_settings, http_port, operations_port)
+                collect_rarely()
                 async with asyncio.TaskGroup() as tasks:
                     watch = tasks.create_task(readiness.watch(), name="watch indexes")
                     await stop.wait()
