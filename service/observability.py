@@ -39,7 +39,11 @@ REQUESTS_IN_FLIGHT = Gauge(
     "activity_http_requests_in_flight", "Requests being worked on. At its limit: add processes."
 )
 REQUESTS_WAITING = Gauge(
-    "activity_http_requests_waiting", "Requests that wait for a place. Not zero: near capacity."
+    "activity_http_requests_waiting", "Requests that wait for a place, as a burst may."
+)
+REQUESTS_REFUSED = Counter(
+    "activity_http_requests_refused",
+    "Requests for which there was no place, answered 503. A rise: add processes.",
 )
 FIND_SECONDS = Histogram(
     "activity_store_find_seconds",

@@ -248,10 +248,13 @@ class HttpSettings(Section):
         10.0, ge=0, le=25, description="how long a key is believed without asking again"
     )
     max_requests_in_flight: int = Field(
-        16, ge=1, le=10_000, description="requests worked on at once by one process"
+        6,
+        ge=1,
+        le=10_000,
+        description="requests worked on at once by one process; more where MongoDB reads from disk",
     )
     max_requests_waiting: int = Field(
-        64, ge=0, le=100_000, description="requests that wait for a place; above, 503"
+        64, ge=0, le=100_000, description="requests of a burst that wait for a place; above, 503"
     )
     drain_delay_seconds: float = Field(
         0.0,

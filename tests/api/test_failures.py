@@ -10,13 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
-from service.api.capacity import MAX_WAIT_SECONDS, Capacity
 from service.api.failures import to_error_answer
 from service.api.readiness import Readiness
 from service.errors import (
     InvalidRequest,
     NotFound,
-    Overloaded,
     StoreTimeout,
     StoreUnavailable,
 )
@@ -218,39 +216,6 @@ async def test_over_capacity_is_a_quick_503(
         breakable_mongo_server.resume()
         for reply in await asyncio.gather(*asked):
             assert reply.status in (200, 503)
-
-
-async def test_a_place_that_does_not_come_free_is_given_up() -> None:
-    capacity = Capacity(max_in_flight=1, max_waiting=5)
-    async with capacity:
-        with pytest.raises(Overloaded):
-            async with capacity:
-                pass
-    async with capacity:
-        pass
-
-
-async def test_where_enough_wait_already_nobody_waits() -> None:
-    capacity = Capacity(max_in_flight=1, max_waiting=0)
-    async with capacity:
-        async with asyncio.timeout(MAX_WAIT_SECONDS / 2):
-            with pytest.raises(Overloaded):
-                async with capacity:
-                    pass
-
-
-async def test_places_are_given_in_the_order_of_arrival() -> None:
-    capacity = Capacity(max_in_flight=1, max_waiting=5)
-    order: list[int] = []
-
-    async def take(number: int) -> None:
-        async with capacity:
-            order.append(number)
-            await asyncio.sleep(0)
-
-    await asyncio.gather(*(take(number) for number in range(6)))
-
-    assert order == list(range(6))
 
 
 async def test_a_defect_of_ours_is_a_500_without_its_inside(
