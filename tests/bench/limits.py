@@ -16,6 +16,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, UpdateOne
 
 from service.activities.types import TYPES
+from service.garbage import collect_rarely
 from tests.bench.corpus import BIG_LEAD, EVERY, RARE_TYPE, READER, START
 
 # As the consumer has them.
@@ -190,6 +191,7 @@ async def serve(url: str, database: str, driver: str, count: str) -> None:
     line = {"message": "started", "http_port": runner.addresses[0][1]}
     sys.stderr.write(orjson.dumps(line).decode() + "\n")
     sys.stderr.flush()
+    collect_rarely()
     await asyncio.Event().wait()
 
 
