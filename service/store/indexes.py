@@ -123,7 +123,7 @@ async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:
     in another shape (dropping it is an operator's decision), and `StoreUnavailable`.
     """
     expire_after_seconds = retention.tombstone_days * _SECONDS_A_DAY
-    async with translated_errors():
+    with translated_errors():
         found = await _find_indexes(mongo)
         await _change_expiry(mongo, found.get(EXPIRY), expire_after_seconds)
         models = [index.to_model(expire_after_seconds) for index in INDEXES]
@@ -140,7 +140,7 @@ async def check_indexes(mongo: Mongo) -> list[str]:
 
     Raises `StoreUnavailable`.
     """
-    async with translated_errors():
+    with translated_errors():
         found = await _find_indexes(mongo)
     return [text for index in INDEXES if (text := index.difference(found.get(index.name)))]
 

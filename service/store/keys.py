@@ -44,14 +44,14 @@ async def create_key(mongo: Mongo, organization_id: str, name: str) -> str:
         "created_at": datetime.now(UTC),
         "revoked_at": None,
     }
-    async with translated_errors():
+    with translated_errors():
         await mongo.api_keys.insert_one(document)
     return key
 
 
 async def find_keys(mongo: Mongo) -> list[ApiKey]:
     """Every key ever made, revoked ones too, oldest first. Raises `StoreUnavailable`."""
-    async with translated_errors():
+    with translated_errors():
         cursor = mongo.api_keys.find({}, hint=_BY_ID)
         keys = [_to_key(document) async for document in cursor]
     return sorted(keys, key=lambda key: (key.created_at, key.id))
@@ -60,7 +60,7 @@ async def find_keys(mongo: Mongo) -> list[ApiKey]:
 async def revoke_key(mongo: Mongo, key_id: str) -> bool:
     """Put a key out of force; False where there is none of that id. Raises `StoreUnavailable`."""
     first_time = {"$ifNull": ["$revoked_at", datetime.now(UTC)]}
-    async with translated_errors():
+    with translated_errors():
         result = await mongo.api_keys.update_one(
             {"_id": key_id}, [{"$set": {"revoked_at": first_time}}], hint=_BY_ID
         )
@@ -72,7 +72,7 @@ async def get_key(mongo: Mongo, key: str) -> ApiKey | None:
     form = _KEY.fullmatch(key)
     if form is None:
         return None
-    async with translated_errors():
+    with translated_errors():
         document = await mongo.api_keys.find_one(
             {"_id": form[1]}, hint=_BY_ID, max_time_ms=_MAX_FIND_SECONDS * 1000
         )

@@ -7,8 +7,8 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Hashable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
@@ -136,7 +136,7 @@ async def ping(mongo: Mongo) -> None:
 
     Its text is one line without secrets, fit for a `StartError`.
     """
-    async with translated_errors():
+    with translated_errors():
         await mongo.client.admin.command("ping")
         # `ping` needs no rights; this does.
         await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
@@ -150,8 +150,8 @@ async def require_mongo(mongo: Mongo) -> None:
         raise StartError(str(error)) from error
 
 
-@asynccontextmanager
-async def translated_errors() -> AsyncIterator[None]:
+@contextmanager
+def translated_errors() -> Iterator[None]:
     """Every call of the driver stands inside one of these.
 
     `StoreTimeout` for a query past its time limit, `StoreUnavailable` for whatever may go better
@@ -183,7 +183,7 @@ async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[in
 
 
 async def _write_one_kind(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
-    async with translated_errors():
+    with translated_errors():
         try:
             await collection.bulk_write(operations, ordered=False)
         except BulkWriteError as error:

@@ -55,9 +55,8 @@ async def find_page(mongo: Mongo, query: Query, *, max_seconds: float, max_page_
         fields=query.fields, strips_emails=query.strips_emails, max_bytes=max_page_bytes
     )
     read = _read_by_key if query.ids is not None or query.scans > MAX_SCANS else _read_in_order
-    with FIND_SECONDS.labels(_to_shape(query)).time():
-        async with translated_errors():
-            return await read(source, query, renderer)
+    with FIND_SECONDS.labels(_to_shape(query)).time(), translated_errors():
+        return await read(source, query, renderer)
 
 
 async def get_activity(
@@ -78,20 +77,19 @@ async def get_activity(
     types = tuple(BY_NAME) if type_name is None else (type_name,)
     query = Query(organization_id, types, ids=(activity_id,), fields=fields)
     source = _Source(mongo, max_seconds)
-    with FIND_SECONDS.labels("activity").time():
-        async with translated_errors():
-            find = to_finds(query)[0]
-            async with source.asking(find, to_projection(query)) as groups:
-                found = [document async for group in groups for document in group]
-            if not found:
-                return None
-            # Of an activity and a thread of one id, the activity's stored id is the lower one.
-            document = min(found, key=itemgetter("id"))
-            row = to_row(document, fields=fields, strips_emails=False)
-            if document["_type"] != THREAD or not _are_emails_wanted(fields):
-                return to_json(row)
-            members = to_members_find(organization_id, activity_id)
-            return await _read_thread(source, members, ThreadRenderer(row, max_page_bytes))
+    with FIND_SECONDS.labels("activity").time(), translated_errors():
+        find = to_finds(query)[0]
+        async with source.asking(find, to_projection(query)) as groups:
+            found = [document async for group in groups for document in group]
+        if not found:
+            return None
+        # Of an activity and a thread of one id, the activity's stored id is the lower one.
+        document = min(found, key=itemgetter("id"))
+        row = to_row(document, fields=fields, strips_emails=False)
+        if document["_type"] != THREAD or not _are_emails_wanted(fields):
+            return to_json(row)
+        members = to_members_find(organization_id, activity_id)
+        return await _read_thread(source, members, ThreadRenderer(row, max_page_bytes))
 
 
 class _Source:
@@ -129,8 +127,10 @@ class _Source:
 
 
 async def _in_groups(cursor: Any) -> AsyncIterator[list[dict[str, Any]]]:
-    """Not one by one, which costs a coroutine a document."""
-    while group := await cursor.to_list(DOCUMENTS_AT_ONCE):
+    """Not one by one, which costs a coroutine a document. A group that is not full is the last."""
+    is_full = True
+    while is_full and (group := await cursor.to_list(DOCUMENTS_AT_ONCE)):
+        is_full = len(group) == DOCUMENTS_AT_ONCE
         yield group
 
 

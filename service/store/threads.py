@@ -10,12 +10,13 @@ where a failover takes writes back, a count could stand for another state than t
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from bson import ObjectId, encode
+from bson import ObjectId, decode, encode
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
@@ -83,6 +84,8 @@ class Marks:
 
     threads: frozenset[ThreadKey]
     marks: tuple[Mark, ...]
+    # Of each thread of which these changes alone tell what they did to it: what they wrote.
+    written: Mapping[ThreadKey, list[EncodedChange]]
 
 
 async def refresh_threads(
@@ -98,16 +101,22 @@ async def refresh_threads(
     threads = iter(sorted(marks.threads))
     while some := list(islice(threads, MAX_THREADS_AT_ONCE)):
         async with mongo.turns.take(some):
-            await _refresh(mongo, some)
+            await _refresh(mongo, some, marks.written)
     await clear_marks(mongo, marks)
     return len(marks.threads)
 
 
-async def _refresh(mongo: Mongo, threads: Collection[ThreadKey]) -> None:
+async def _refresh(
+    mongo: Mongo, threads: Collection[ThreadKey], written: Mapping[ThreadKey, list[EncodedChange]]
+) -> None:
+    """A thread without a document has no members that anybody has finished writing: whoever still
+    does so refreshes it after us. So what we have written there is all that we need to know."""
     while True:
         versions = await read_versions(mongo, threads)
-        members = await read_members(mongo, threads)
-        threads = await write_threads(mongo, versions, members)
+        new = {key for key in threads if versions[key] is None and key in written}
+        members = await read_members(mongo, [key for key in threads if key not in new])
+        own = {key: [decode(change.document) for change in written[key]] for key in new}
+        threads = await write_threads(mongo, versions, {**members, **own})
         if not threads:
             return
         await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 no secret
@@ -120,21 +129,25 @@ async def read_marks(
 
     What a write itself knows to have left nothing is not read: it touches its own thread alone.
     """
-    threads: set[ThreadKey] = set()
+    written_to: defaultdict[ThreadKey, list[EncodedChange]] = defaultdict(list)
     doubtful: list[EncodedChange] = []
     leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
     for change, is_certain in zip(changes, leaves_nothing, strict=True):
         if not is_certain:
             doubtful.append(change)
         elif change.thread_id is not None:
-            threads.add(ThreadKey(change.organization_id, change.thread_id))
-    marks = []
+            written_to[ThreadKey(change.organization_id, change.thread_id)].append(change)
+    marks, named = [], set[ThreadKey]()
     for document in await _find_marked(mongo, doubtful):
         mark = _to_mark(document)
         marks.append(mark)
-        named = [document["_meta"].get("thread"), *mark.left_threads]
-        threads.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
-    return Marks(frozenset(threads), tuple(mark for mark in marks if mark.left_threads))
+        ids = [document["_meta"].get("thread"), *mark.left_threads]
+        named.update(ThreadKey(mark.organization_id, id_) for id_ in ids if id_ is not None)
+    return Marks(
+        frozenset(named.union(written_to)),
+        tuple(mark for mark in marks if mark.left_threads),
+        {key: changes for key, changes in written_to.items() if key not in named},
+    )
 
 
 async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:
@@ -147,12 +160,14 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
 
 async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
     """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest."""
+    if not threads:
+        return {}
     members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
     query = {
         "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
         "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
     }
-    async with translated_errors():
+    with translated_errors():
         cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
         for member in await cursor.to_list(None):
             # Two organizations may each have a thread of one id: only those asked for.
@@ -246,7 +261,7 @@ async def _find_by_key(
         "_id": {"$in": [to_key(*key) for key in keys]},
         **(condition or {}),
     }
-    async with translated_errors():
+    with translated_errors():
         cursor = _primary(mongo).find(query, projection, hint=PRIMARY)
         documents: list[dict[str, Any]] = await cursor.to_list(None)
     return documents

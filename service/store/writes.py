@@ -258,6 +258,6 @@ async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> d
         "organization_id": {"$in": sorted({change.organization_id for change in changes})},
         "_id": {"$in": [change.key for change in changes]},
     }
-    async with translated_errors():
+    with translated_errors():
         found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
         return {document["_id"]: document["_meta"]["revision"] async for document in found}

@@ -141,9 +141,9 @@ async def test_a_missing_index_says_what_to_do(mongo_server: Any, mongo_driver: 
     async with connect(settings_for(mongo_server.url, mongo_driver, database="test_bare")) as mongo:
         await mongo.activities.insert_one({"_id": "orga_1!acti_1", "organization_id": "orga_1"})
 
-        with pytest.raises(StoreUnavailable, match="activity-service indexes"):
-            async with translated_errors():
-                await mongo.activities.find_one({"organization_id": "orga_1"}, hint="missing")
+        missing = pytest.raises(StoreUnavailable, match="activity-service indexes")
+        with missing, translated_errors():
+            await mongo.activities.find_one({"organization_id": "orga_1"}, hint="missing")
 
         await mongo.client.drop_database("test_bare")
 
