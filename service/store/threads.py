@@ -109,14 +109,14 @@ async def refresh_threads(
 async def _refresh(
     mongo: Mongo, threads: Collection[ThreadKey], written: Mapping[ThreadKey, list[EncodedChange]]
 ) -> None:
-    """A thread without a document has no members that anybody has finished writing: whoever still
-    does so refreshes it after us. So what we have written there is all that we need to know."""
     while True:
         versions = await read_versions(mongo, threads)
-        new = {key for key in threads if versions[key] is None and key in written}
-        members = await read_members(mongo, [key for key in threads if key not in new])
-        own = {key: [decode(change.document) for change in written[key]] for key in new}
-        threads = await write_threads(mongo, versions, {**members, **own})
+        new = {key: written[key] for key in threads if versions[key] is None and key in written}
+        members = {
+            **await read_members(mongo, [key for key in threads if key not in new]),
+            **await _read_new_members(mongo, new),
+        }
+        threads = await write_threads(mongo, versions, members)
         if not threads:
             return
         await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 no secret
@@ -171,11 +171,37 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
         cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
         for member in await cursor.to_list(None):
             # Two organizations may each have a thread of one id: only those asked for.
-            thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
-            if thread in members:
+            if (thread := _pop_thread(member)) in members:
                 members[thread].append(member)
     await _complete_latest(mongo, members)
     return members
+
+
+async def _read_new_members(
+    mongo: Mongo, written: Mapping[ThreadKey, Sequence[EncodedChange]]
+) -> Members:
+    """Step 4 for threads without a document: the emails that were just written, and the overlay.
+
+    Nobody has finished writing any other email of such a thread, and whoever still does refreshes
+    it after us. Only an overlay may be older: alone it makes an empty document, which expires.
+    """
+    members = {
+        thread: [decode(change.document) for change in changes if not _is_overlay(change.id)]
+        for thread, changes in written.items()
+    }
+    keys = [(thread.organization_id, thread.id + OVERLAY_SUFFIX) for thread in written]
+    is_there = {"_meta.thread": {"$exists": True}}
+    for overlay in await _find_by_key(mongo, keys, _MEMBER_PROJECTION, is_there):
+        members[_pop_thread(overlay)].append(overlay)
+    return members
+
+
+def _pop_thread(member: dict[str, Any]) -> ThreadKey:
+    return ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
+
+
+def _is_overlay(stored_id: str) -> bool:
+    return stored_id.endswith(OVERLAY_SUFFIX)
 
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
@@ -273,7 +299,7 @@ def _primary(mongo: Mongo) -> Any:
 
 
 def _emails(members: Iterable[Mapping[str, Any]]) -> list[Any]:
-    return newest_first(one for one in members if not one["id"].endswith(OVERLAY_SUFFIX))
+    return newest_first(one for one in members if not _is_overlay(one["id"]))
 
 
 def _to_operation(
@@ -292,7 +318,7 @@ def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Enc
     fields = to_thread(emails)
     if fields is None:
         return None
-    overlay = next((one for one in members if one["id"].endswith(OVERLAY_SUFFIX)), {})
+    overlay = next((one for one in members if _is_overlay(one["id"])), {})
     return _to_fitting(
         {
             "_id": to_key(thread.organization_id, thread.stored_id),

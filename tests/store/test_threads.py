@@ -84,6 +84,21 @@ async def test_an_overlay_is_laid_over_the_thread_and_removed_again(mongo: Mongo
         assert await stored_threads(mongo) == expected
 
 
+async def test_an_overlay_outlives_the_empty_document_of_its_thread(mongo: Mongo) -> None:
+    """Which MongoDB removes in the end, as all that is deleted."""
+    events = [
+        setting("acti_t", 1, type_name="EmailThread", summary={"status": "pending"}),
+        setting("acti_1", 1, thread_id="acti_t"),
+    ]
+
+    await apply(mongo, events[0])
+    removed = await mongo.activities.delete_many({"_meta.deleted_at": {"$exists": True}})
+    await apply(mongo, events[1])
+
+    assert removed.deleted_count == 1
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
+
+
 async def test_a_thread_may_have_the_id_of_one_of_its_emails(mongo: Mongo) -> None:
     events = [setting("acti_1", 1, thread_id="acti_1"), setting("acti_2", 1, thread_id="acti_1")]
 
