@@ -1,8 +1,8 @@
 """Every question that is asked of the activities: `plans` says how, this module asks."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -79,7 +79,7 @@ async def get_activity(
     source = _Source(mongo, max_seconds)
     with FIND_SECONDS.labels("activity").time(), translated_errors():
         find = to_finds(query)[0]
-        async with source.asking(find, to_projection(query)) as groups:
+        async with aclosing(source.ask(find, to_projection(query))) as groups:
             found = [document async for group in groups for document in group]
         if not found:
             return None
@@ -99,11 +99,13 @@ class _Source:
         self._activities = mongo.activities
         self._end = time.monotonic() + max_seconds
 
-    @asynccontextmanager
-    async def asking(
+    async def ask(
         self, find: Find, projection: Mapping[str, int], *, limit: int = 0, skip: int = 0
-    ) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
-        """Documents as they arrive, some at a time. Leaving early ends the query in MongoDB too."""
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Documents as they arrive, in groups: one by one they cost a coroutine each.
+
+        To be closed (`aclosing`), so that leaving early ends the query in MongoDB too.
+        """
         cursor = self._activities.find(
             find.filter,
             projection,
@@ -113,8 +115,11 @@ class _Source:
             limit=limit,
             max_time_ms=self._remaining_milliseconds(),
         )
+        is_full = True
         try:
-            yield _in_groups(cursor)
+            while is_full and (group := await cursor.to_list(DOCUMENTS_AT_ONCE)):
+                is_full = len(group) == DOCUMENTS_AT_ONCE
+                yield group
         finally:
             if cursor.alive:
                 await cursor.close()
@@ -126,14 +131,6 @@ class _Source:
         return remaining
 
 
-async def _in_groups(cursor: Any) -> AsyncIterator[list[dict[str, Any]]]:
-    """Not one by one, which costs a coroutine a document. A group that is not full is the last."""
-    is_full = True
-    while is_full and (group := await cursor.to_list(DOCUMENTS_AT_ONCE)):
-        is_full = len(group) == DOCUMENTS_AT_ONCE
-        yield group
-
-
 async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -> Page:
     """MongoDB gives the rows in their order; one more than the limit tells whether more follow."""
     projection = to_projection(query) if query.limit else to_key_projection(query)
@@ -142,7 +139,9 @@ async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -
     for find in to_finds(query):
         if following is not None:
             break
-        async with source.asking(find, projection, limit=missing + 1, skip=query.skip) as groups:
+        async with aclosing(
+            source.ask(find, projection, limit=missing + 1, skip=query.skip)
+        ) as groups:
             async for group in groups:
                 if len(group) > missing:
                     following = _to_place(query, group.pop())
@@ -173,7 +172,7 @@ async def _find_places(source: _Source, query: Query) -> list[_Place]:
     projection = to_key_projection(query)
     for part in split(query):
         for find in to_finds(part):
-            async with source.asking(find, projection, limit=limit) as groups:
+            async with aclosing(source.ask(find, projection, limit=limit)) as groups:
                 async for group in groups:
                     places |= {key["id"]: _to_place(query, key) for key in group}
     return sorted(places.values(), reverse=query.sort.descending)
@@ -188,14 +187,16 @@ async def _render_by_id(
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
     rows: dict[str, bytes] = {}
-    async with source.asking(find, to_projection(query)) as groups:
+    async with aclosing(source.ask(find, to_projection(query))) as groups:
         async for group in groups:
             rows |= {document["id"]: renderer.render([document]) for document in group}
     return [rows[each] for each in ids if each in rows]
 
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
-    async with source.asking(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as groups:
+    async with aclosing(
+        source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS)
+    ) as groups:
         async for group in groups:
             if not all(map(renderer.add, group)):
                 break

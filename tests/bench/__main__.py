@@ -14,6 +14,7 @@ import uvloop
 
 from deploy.local.stack import running_stack
 from tests.bench import ingest, latency, reads
+from tests.bench.client import Target
 from tests.bench.measure import Line, Report
 
 PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "overload")
@@ -81,17 +82,14 @@ async def _measure(
 async def _measure_reads(
     report: Report, bench: ingest.Bench, parts: tuple[str, ...], settings: dict[str, Any]
 ) -> None:
-    by_size: list[dict[str, float]] = []
-    for count in map(int, settings["sizes"].split(",")):
-        name = f"bench-store-{count}"
-        await reads.load(bench.mongo_url, name, count)
-        key = await reads.create_key(bench.mongo_url, name)
-        by_size.append(await _measure_store(report, bench, parts, settings, name, count, key))
-        await reads.drop(bench.mongo_url, name)
-    for what in by_size[0] if "reads" in parts and len(by_size) > 1 else ():
-        seconds = [medians[what] for medians in by_size]
-        line = f"{what}, the slowest size"
-        report.add(Line(line, "the fastest", "x", [max(seconds) / min(seconds)], [], at_most=1.3))
+    by_size: dict[int, Target] = {}
+    async with AsyncExitStack() as stack:
+        for count in map(int, settings["sizes"].split(",")):
+            store = await stack.enter_async_context(reads.stored(bench.mongo_url, count))
+            by_size[count] = await _measure_store(report, bench, parts, settings, store, stack)
+        if "reads" in parts:
+            sample = {"rounds": settings["rounds"], "times": settings["requests"]}
+            await reads.measure_sizes(report, by_size, **sample)
 
 
 async def _measure_store(
@@ -99,38 +97,28 @@ async def _measure_store(
     bench: ingest.Bench,
     parts: tuple[str, ...],
     settings: dict[str, Any],
-    name: str,
-    count: int,
-    key: str,
-) -> dict[str, float]:
+    store: reads.Store,
+    stack: AsyncExitStack,
+) -> Target:
+    """The lines of one store; its API goes on, to be asked beside those of other sizes."""
     sample = {"rounds": settings["rounds"], "times": settings["requests"]}
-    medians: dict[str, float] = {}
-    async with AsyncExitStack() as stack:
-        targets = {}
-        for driver in ("pymongo", "motor") if "drivers" in parts else ("pymongo",):
-            api, ours, limit = await stack.enter_async_context(
-                reads.servers(bench.mongo_url, name, driver, count, key, bench.logs)
-            )
-            targets[driver] = ours
-            if driver == "pymongo" and "reads" in parts:
-                medians = await reads.measure_reads(report, ours, limit, count=count, **sample)
-                if count > reads.DEPTH_ROWS:
-                    await reads.measure_depth(report, ours, **sample)
-                report.add(
-                    Line(
-                        f"memory of the API, {count:,}",
-                        "-",
-                        "MB",
-                        [api.memory_megabytes()],
-                        [],
-                        at_most=150,
-                    )
-                )
-        if "drivers" in parts:
-            await reads.measure_drivers(report, targets, count=count, **sample)
-        if "overload" in parts:
-            await latency.measure_overload(report, targets["pymongo"])
-    return medians
+    targets = {}
+    for driver in ("pymongo", "motor") if "drivers" in parts else ("pymongo",):
+        api, ours, limit = await stack.enter_async_context(
+            reads.servers(bench.mongo_url, store, driver, bench.logs)
+        )
+        targets[driver] = ours
+        if driver == "pymongo" and "reads" in parts:
+            await reads.measure_reads(report, ours, limit, count=store.count, **sample)
+            if store.count > reads.DEPTH_ROWS:
+                await reads.measure_depth(report, ours, **sample)
+            what, megabytes = f"memory of the API, {store.count:,}", [api.memory_megabytes()]
+            report.add(Line(what, "-", "MB", megabytes, [], at_most=150))
+    if "drivers" in parts:
+        await reads.measure_drivers(report, targets, count=store.count, **sample)
+    if "overload" in parts:
+        await latency.measure_overload(report, targets["pymongo"])
+    return targets["pymongo"]
 
 
 @main.command()

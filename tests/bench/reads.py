@@ -69,6 +69,26 @@ def _path(**parameters: object) -> str:
     return f"{LISTING}?{urlencode(parameters)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database of so many activities, and a key to it."""
+
+    name: str
+    count: int
+    key: str
+
+
+@asynccontextmanager
+async def stored(url: str, count: int) -> AsyncIterator[Store]:
+    """A store of this size, until it is dropped."""
+    name = f"bench-store-{count}"
+    try:
+        await load(url, name, count)
+        yield Store(name, count, await create_key(url, name))
+    finally:
+        await drop(url, name)
+
+
 async def load(url: str, database: str, count: int) -> None:
     """Fill a database with the store of `count` activities, indexes included."""
     settings = MongoSettings(url=url, database=database)
@@ -119,18 +139,18 @@ async def rate(target: Target, paths: list[str], times: int) -> float:
 # --- the lines ----------------------------------------------------------------------------------
 @asynccontextmanager
 async def servers(
-    url: str, database: str, driver: str, count: int, key: str, logs: Path
+    url: str, store: Store, driver: str, logs: Path
 ) -> AsyncIterator[tuple[Process, Target, Target]]:
-    """The API and the bare handler on one database."""
-    environment = api_environment(url, database) | {"ACTIVITY_MONGO_DRIVER": driver}
-    limit_command = ("tests.bench.limits", url, database, driver, str(count))
+    """The API and the bare handler on one store."""
+    environment = api_environment(url, store.name) | {"ACTIVITY_MONGO_DRIVER": driver}
+    limit_command = ("tests.bench.limits", url, store.name, driver, str(store.count))
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
             running(
                 "service",
                 "serve",
                 environment=environment,
-                log=logs / f"api-{driver}.log",
+                log=logs / f"api-{driver}-{store.count}.log",
             )
         )
         await until_ready(api)
@@ -138,10 +158,10 @@ async def servers(
             running(
                 *limit_command,
                 environment={},
-                log=logs / f"bare-{driver}.log",
+                log=logs / f"bare-{driver}-{store.count}.log",
             )
         )
-        yield api, Target(api.port, authorization(key)), Target(bare.port)
+        yield api, Target(api.port, authorization(store.key)), Target(bare.port)
 
 
 def api_environment(url: str, database: str) -> dict[str, str]:
@@ -161,9 +181,8 @@ def authorization(key: str) -> bytes:
 
 async def measure_reads(
     report: Report, ours: Target, limit: Target, *, count: int, rounds: int, times: int
-) -> dict[str, float]:
-    """Every read line; answers the median seconds of each of ours, to compare store sizes."""
-    medians = {}
+) -> None:
+    """Every read line."""
     for line in read_lines(count):
         bare_paths = [f"/{name}" for name in line.limit]
         api, bare = await alternate(
@@ -173,18 +192,35 @@ async def measure_reads(
         )
         what = f"{line.what}, {count:,}"
         report.add(Line(what, "bare handler", "req/s", api, bare, at_least=line.at_least))
-        medians[line.what] = quantile(await request_seconds(ours, line.ours, times), 0.5)
-    return medians
+
+
+async def measure_sizes(
+    report: Report, by_size: dict[int, Target], *, rounds: int, times: int
+) -> None:
+    """Every read of the larger stores against the same read of the smallest."""
+    smallest, *larger = sorted(by_size)
+    lines = {count: read_lines(count) for count in by_size}
+    for number, line in enumerate(lines[smallest]):
+        sides = [
+            partial(median_milliseconds, by_size[count], lines[count][number].ours, times)
+            for count in (smallest, *larger)
+        ]
+        base, *figures = await alternate(rounds, *sides)
+        for count, milliseconds in zip(larger, figures, strict=True):
+            what = f"{line.what}, {count:,}"
+            report.add(Line(what, f"{smallest:,}", "ms", milliseconds, base, at_most=1.3))
+
+
+async def median_milliseconds(target: Target, paths: list[str], times: int) -> float:
+    return quantile(await request_seconds(target, paths, times), 0.5) * 1000
 
 
 async def measure_depth(report: Report, ours: Target, *, rounds: int, times: int) -> None:
     """The first page against the one `DEPTH_ROWS` deep by cursor."""
     deep = await _path_at_depth(ours)
-
-    async def median(path: str) -> float:
-        return quantile(await request_seconds(ours, [path], times), 0.5) * 1000
-
-    below, first = await alternate(rounds, partial(median, deep), partial(median, LISTING))
+    below, first = await alternate(
+        rounds, *(partial(median_milliseconds, ours, [path], times) for path in (deep, LISTING))
+    )
     what = f"page {DEPTH_ROWS:,} rows deep by cursor"
     report.add(Line(what, "first page", "ms", below, first, at_most=1.2))
 
