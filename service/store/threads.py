@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bson import ObjectId, decode, encode
@@ -51,10 +52,15 @@ _DISPENSABLE = (
 _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
     sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
 )
-_LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
+_COMPLETING_PROJECTION = (
+    {"organization_id": 1, "_meta.thread": 1}
+    | dict.fromkeys(sorted(LATEST_FIELDS | set(OVERLAY_FIELDS)), 1)
+    | {"attachments": {"$slice": 1}}
+)
 
 Members = Mapping["ThreadKey", list[dict[str, Any]]]
 Versions = Mapping["ThreadKey", ObjectId | None]
+_NOTHING: Mapping["ThreadKey", Sequence[EncodedChange]] = MappingProxyType({})
 
 
 class ThreadKey(NamedTuple):
@@ -112,10 +118,7 @@ async def _refresh(
     while True:
         versions = await read_versions(mongo, threads)
         new = {key: written[key] for key in threads if versions[key] is None and key in written}
-        members = {
-            **await read_members(mongo, [key for key in threads if key not in new]),
-            **await _read_new_members(mongo, new),
-        }
+        members = await read_members(mongo, threads, new)
         threads = await write_threads(mongo, versions, members)
         if not threads:
             return
@@ -158,50 +161,24 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
     return {thread: versions.get(to_key(*key)) for thread, key in zip(threads, keys, strict=True)}
 
 
-async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
-    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest."""
-    if not threads:
-        return {}
-    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
-    query = {
-        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
-        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
-    }
-    with translated_errors():
-        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
-        for member in await cursor.to_list(None):
-            # Two organizations may each have a thread of one id: only those asked for.
-            if (thread := _pop_thread(member)) in members:
-                members[thread].append(member)
-    await _complete_latest(mongo, members)
-    return members
-
-
-async def _read_new_members(
-    mongo: Mongo, written: Mapping[ThreadKey, Sequence[EncodedChange]]
+async def read_members(
+    mongo: Mongo,
+    threads: Collection[ThreadKey],
+    new: Mapping[ThreadKey, Sequence[EncodedChange]] = _NOTHING,
 ) -> Members:
-    """Step 4 for threads without a document: the emails that were just written, and the overlay.
+    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest.
 
-    Nobody has finished writing any other email of such a thread, and whoever still does refreshes
-    it after us. Only an overlay may be older: alone it makes an empty document, which expires.
+    `new` is what was just written to those of the threads that have no document. Nobody has
+    finished writing any other email of theirs, and whoever still does refreshes them after us, so
+    no email is read. Only an overlay may be older: alone it makes an empty document, which expires.
     """
-    members = {
+    stored = await _find_members(mongo, [thread for thread in threads if thread not in new])
+    written = {
         thread: [decode(change.document) for change in changes if not _is_overlay(change.id)]
-        for thread, changes in written.items()
+        for thread, changes in new.items()
     }
-    keys = [(thread.organization_id, thread.id + OVERLAY_SUFFIX) for thread in written]
-    is_there = {"_meta.thread": {"$exists": True}}
-    for overlay in await _find_by_key(mongo, keys, _MEMBER_PROJECTION, is_there):
-        members[_pop_thread(overlay)].append(overlay)
-    return members
-
-
-def _pop_thread(member: dict[str, Any]) -> ThreadKey:
-    return ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
-
-
-def _is_overlay(stored_id: str) -> bool:
-    return stored_id.endswith(OVERLAY_SUFFIX)
+    await _complete(mongo, stored, written)
+    return stored | written
 
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
@@ -261,16 +238,51 @@ def _to_mark(document: Mapping[str, Any]) -> Mark:
     )
 
 
-async def _complete_latest(mongo: Mongo, members: Members) -> None:
-    """Give the newest emails of each thread what they alone have to show."""
+async def _find_members(
+    mongo: Mongo, threads: Collection[ThreadKey]
+) -> dict[ThreadKey, list[dict[str, Any]]]:
+    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
+    if not members:
+        return members
+    query = {
+        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
+        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
+    }
+    with translated_errors():
+        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
+        for member in await cursor.to_list(None):
+            # Two organizations may each have a thread of one id: only those asked for.
+            if (thread := _pop_thread(member)) in members:
+                members[thread].append(member)
+    return members
+
+
+async def _complete(mongo: Mongo, stored: Members, written: Members) -> None:
+    """Give the newest emails of stored threads what they alone have to show, and the others their
+    overlay."""
     latest = {
         to_key(thread.organization_id, email["id"]): (thread.organization_id, email)
-        for thread, stored in members.items()
-        for email in _emails(stored)[:MAX_LATEST_EMAILS]
+        for thread, members in stored.items()
+        for email in _emails(members)[:MAX_LATEST_EMAILS]
     }
     keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
-    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION):
-        latest[document.pop("_id")][1].update(document)
+    keys += [(thread.organization_id, thread.id + OVERLAY_SUFFIX) for thread in written]
+    for document in await _find_by_key(mongo, keys, _COMPLETING_PROJECTION):
+        key, thread = document.pop("_id"), _pop_thread(document)
+        if key in latest:
+            latest[key][1].update(document)
+        elif thread is not None:
+            written[thread].append(document)
+
+
+def _pop_thread(member: dict[str, Any]) -> ThreadKey | None:
+    """None of what was deleted."""
+    organization_id, id_ = member.pop("organization_id"), member.pop("_meta", {}).get("thread")
+    return None if id_ is None else ThreadKey(organization_id, id_)
+
+
+def _is_overlay(stored_id: str) -> bool:
+    return stored_id.endswith(OVERLAY_SUFFIX)
 
 
 async def _find_by_key(
