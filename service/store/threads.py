@@ -10,14 +10,12 @@ where a failover takes writes back, a count could stand for another state than t
 
 import asyncio
 import random
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bson import ObjectId, decode, encode
+from bson import ObjectId, encode
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
@@ -52,15 +50,10 @@ _DISPENSABLE = (
 _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
     sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
 )
-_COMPLETING_PROJECTION = (
-    {"organization_id": 1, "_meta.thread": 1}
-    | dict.fromkeys(sorted(LATEST_FIELDS | set(OVERLAY_FIELDS)), 1)
-    | {"attachments": {"$slice": 1}}
-)
+_LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
 
 Members = Mapping["ThreadKey", list[dict[str, Any]]]
 Versions = Mapping["ThreadKey", ObjectId | None]
-_NOTHING: Mapping["ThreadKey", Sequence[EncodedChange]] = MappingProxyType({})
 
 
 class ThreadKey(NamedTuple):
@@ -90,8 +83,6 @@ class Marks:
 
     threads: frozenset[ThreadKey]
     marks: tuple[Mark, ...]
-    # Of each thread of which these changes alone tell what they did to it: what they wrote.
-    written: Mapping[ThreadKey, list[EncodedChange]]
 
 
 async def refresh_threads(
@@ -107,18 +98,15 @@ async def refresh_threads(
     threads = iter(sorted(marks.threads))
     while some := list(islice(threads, MAX_THREADS_AT_ONCE)):
         async with mongo.turns.take(some):
-            await _refresh(mongo, some, marks.written)
+            await _refresh(mongo, some)
     await clear_marks(mongo, marks)
     return len(marks.threads)
 
 
-async def _refresh(
-    mongo: Mongo, threads: Collection[ThreadKey], written: Mapping[ThreadKey, list[EncodedChange]]
-) -> None:
+async def _refresh(mongo: Mongo, threads: Collection[ThreadKey]) -> None:
     while True:
         versions = await read_versions(mongo, threads)
-        new = {key: written[key] for key in threads if versions[key] is None and key in written}
-        members = await read_members(mongo, threads, new)
+        members = await read_members(mongo, threads)
         threads = await write_threads(mongo, versions, members)
         if not threads:
             return
@@ -132,25 +120,21 @@ async def read_marks(
 
     What a write itself knows to have left nothing is not read: it touches its own thread alone.
     """
-    written_to: defaultdict[ThreadKey, list[EncodedChange]] = defaultdict(list)
+    threads: set[ThreadKey] = set()
     doubtful: list[EncodedChange] = []
     leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
     for change, is_certain in zip(changes, leaves_nothing, strict=True):
         if not is_certain:
             doubtful.append(change)
         elif change.thread_id is not None:
-            written_to[ThreadKey(change.organization_id, change.thread_id)].append(change)
-    marks, named = [], set[ThreadKey]()
+            threads.add(ThreadKey(change.organization_id, change.thread_id))
+    marks = []
     for document in await _find_marked(mongo, doubtful):
         mark = _to_mark(document)
         marks.append(mark)
-        ids = [document["_meta"].get("thread"), *mark.left_threads]
-        named.update(ThreadKey(mark.organization_id, id_) for id_ in ids if id_ is not None)
-    return Marks(
-        frozenset(named.union(written_to)),
-        tuple(mark for mark in marks if mark.left_threads),
-        {key: changes for key, changes in written_to.items() if key not in named},
-    )
+        named = [document["_meta"].get("thread"), *mark.left_threads]
+        threads.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
+    return Marks(frozenset(threads), tuple(mark for mark in marks if mark.left_threads))
 
 
 async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:
@@ -161,24 +145,22 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
     return {thread: versions.get(to_key(*key)) for thread, key in zip(threads, keys, strict=True)}
 
 
-async def read_members(
-    mongo: Mongo,
-    threads: Collection[ThreadKey],
-    new: Mapping[ThreadKey, Sequence[EncodedChange]] = _NOTHING,
-) -> Members:
-    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest.
-
-    `new` is what was just written to those of the threads that have no document. Nobody has
-    finished writing any other email of theirs, and whoever still does refreshes them after us, so
-    no email is read. Only an overlay may be older: alone it makes an empty document, which expires.
-    """
-    stored = await _find_members(mongo, [thread for thread in threads if thread not in new])
-    written = {
-        thread: [decode(change.document) for change in changes if not _is_overlay(change.id)]
-        for thread, changes in new.items()
+async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
+    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest."""
+    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
+    query = {
+        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
+        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
     }
-    await _complete(mongo, stored, written)
-    return stored | written
+    with translated_errors():
+        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
+        for member in await cursor.to_list(None):
+            # Two organizations may each have a thread of one id: only those asked for.
+            thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
+            if thread in members:
+                members[thread].append(member)
+    await _complete_latest(mongo, members)
+    return members
 
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
@@ -238,51 +220,16 @@ def _to_mark(document: Mapping[str, Any]) -> Mark:
     )
 
 
-async def _find_members(
-    mongo: Mongo, threads: Collection[ThreadKey]
-) -> dict[ThreadKey, list[dict[str, Any]]]:
-    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
-    if not members:
-        return members
-    query = {
-        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
-        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
-    }
-    with translated_errors():
-        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
-        for member in await cursor.to_list(None):
-            # Two organizations may each have a thread of one id: only those asked for.
-            if (thread := _pop_thread(member)) in members:
-                members[thread].append(member)
-    return members
-
-
-async def _complete(mongo: Mongo, stored: Members, written: Members) -> None:
-    """Give the newest emails of stored threads what they alone have to show, and the others their
-    overlay."""
+async def _complete_latest(mongo: Mongo, members: Members) -> None:
+    """Give the newest emails of each thread what they alone have to show."""
     latest = {
         to_key(thread.organization_id, email["id"]): (thread.organization_id, email)
-        for thread, members in stored.items()
-        for email in _emails(members)[:MAX_LATEST_EMAILS]
+        for thread, stored in members.items()
+        for email in _emails(stored)[:MAX_LATEST_EMAILS]
     }
     keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
-    keys += [(thread.organization_id, thread.id + OVERLAY_SUFFIX) for thread in written]
-    for document in await _find_by_key(mongo, keys, _COMPLETING_PROJECTION):
-        key, thread = document.pop("_id"), _pop_thread(document)
-        if key in latest:
-            latest[key][1].update(document)
-        elif thread is not None:
-            written[thread].append(document)
-
-
-def _pop_thread(member: dict[str, Any]) -> ThreadKey | None:
-    """None of what was deleted."""
-    organization_id, id_ = member.pop("organization_id"), member.pop("_meta", {}).get("thread")
-    return None if id_ is None else ThreadKey(organization_id, id_)
-
-
-def _is_overlay(stored_id: str) -> bool:
-    return stored_id.endswith(OVERLAY_SUFFIX)
+    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION):
+        latest[document.pop("_id")][1].update(document)
 
 
 async def _find_by_key(
@@ -311,7 +258,7 @@ def _primary(mongo: Mongo) -> Any:
 
 
 def _emails(members: Iterable[Mapping[str, Any]]) -> list[Any]:
-    return newest_first(one for one in members if not _is_overlay(one["id"]))
+    return newest_first(one for one in members if not one["id"].endswith(OVERLAY_SUFFIX))
 
 
 def _to_operation(
@@ -330,7 +277,7 @@ def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Enc
     fields = to_thread(emails)
     if fields is None:
         return None
-    overlay = next((one for one in members if _is_overlay(one["id"])), {})
+    overlay = next((one for one in members if one["id"].endswith(OVERLAY_SUFFIX)), {})
     return _to_fitting(
         {
             "_id": to_key(thread.organization_id, thread.stored_id),

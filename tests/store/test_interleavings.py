@@ -6,20 +6,19 @@ found by the same plays.
 
 import asyncio
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
 import pytest
-from bson import decode
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from service.store import threads, writes
 from service.store.mongo import Mongo, write_unordered
 from service.store.threads import Marks, Members, ThreadKey, Versions, refresh_threads
-from service.store.writes import EncodedChange, Outcome, Written, write_changes
+from service.store.writes import EncodedChange, write_changes
 from tests.conftest import Driver
 from tests.factories import record
 from tests.store.conversations import (
@@ -213,41 +212,11 @@ async def test_a_crashed_batch_that_comes_again_in_a_larger_one_is_healed(
 # ------------------------------------------------------------------------- faults, planted
 
 
-async def refresh_members_first(
-    mongo: Mongo, keys: Collection[ThreadKey], _: Mapping[ThreadKey, list[EncodedChange]]
-) -> None:
+async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey]) -> None:
     while keys:
         members = await threads.read_members(mongo, keys)
         versions = await threads.read_versions(mongo, keys)
         keys = await threads.write_threads(mongo, versions, members)
-
-
-async def refresh_from_own_alone(
-    mongo: Mongo, keys: Collection[ThreadKey], written: Mapping[ThreadKey, list[EncodedChange]]
-) -> None:
-    while keys:
-        versions = await threads.read_versions(mongo, keys)
-        own = {key: [decode(change.document) for change in written[key]] for key in keys}
-        keys = await threads.write_threads(mongo, versions, own)
-
-
-async def trust_every_write(
-    mongo: Mongo, changes: Sequence[EncodedChange], written: Sequence[Written]
-) -> Marks:
-    marks = await threads_read_marks(mongo, changes, written)
-    applied = [
-        change
-        for change, answer in zip(changes, written, strict=True)
-        if answer.outcome is Outcome.APPLIED
-    ]
-    return replace(
-        marks,
-        written={
-            key: own
-            for key in marks.threads
-            if (own := [change for change in applied if change.thread_id == key.id])
-        },
-    )
 
 
 async def write_no_new_empty_threads(
@@ -278,7 +247,6 @@ def forget_marks_on_delete(change: EncodedChange) -> Any:
     return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True)
 
 
-threads_read_marks = threads.read_marks
 threads_write_threads = threads.write_threads
 writes_second_try = writes._second_try
 
@@ -301,26 +269,6 @@ async def test_members_read_before_the_version_are_caught(
     scenario = BY_NAME["two emails of a new thread"]
 
     assert await is_caught(mongo, scenario, [Part(0), Part(1)], every_interleaving())
-
-
-@pytest.mark.usefixtures("gates")
-async def test_a_thread_written_from_own_changes_alone_is_caught(
-    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(threads, "_refresh", refresh_from_own_alone)
-    scenario = BY_NAME["two emails of a new thread"]
-
-    assert await is_caught(mongo, scenario, [Part(0), Part(1)], every_interleaving())
-
-
-@pytest.mark.usefixtures("gates")
-async def test_trusting_own_writes_beside_doubtful_ones_is_caught(
-    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(threads, "read_marks", gated(trust_every_write))
-    parts = [Part(0, crashes_after=1), Part(1)]
-
-    assert await is_caught(mongo, CRASHED_AND_MORE, parts, [[(0, 1), (1, 6)]])
 
 
 @pytest.mark.usefixtures("gates")
