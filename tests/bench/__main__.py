@@ -117,7 +117,7 @@ async def _measure_store(
     if "drivers" in parts:
         await reads.measure_drivers(report, targets, count=store.count, **sample)
     if "overload" in parts:
-        await latency.measure_overload(report, targets["pymongo"])
+        await latency.measure_overload(report, targets["pymongo"], rounds=settings["rounds"])
     return targets["pymongo"]
 
 
