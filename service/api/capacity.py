@@ -48,7 +48,7 @@ class Capacity:
         self._places.release()
 
     async def _wait(self) -> None:
-        if self._waiting >= self._max_waiting or not self._is_burst():
+        if not self._is_burst() or self._waiting >= self._max_waiting:
             raise _refused()
         self._waiting += 1
         REQUESTS_WAITING.inc()

@@ -113,6 +113,21 @@ async def test_a_crowd_lasts_while_places_are_taken_again_and_again() -> None:
         clock.seconds += CALM_SECONDS * 0.99
 
 
+async def test_who_is_refused_because_enough_wait_is_of_the_crowd_too() -> None:
+    clock = Clock()
+    capacity = new_capacity(clock, max_waiting=1)
+    async with capacity:
+        waiting = asyncio.create_task(take(capacity))
+        await asyncio.sleep(0)
+        clock.seconds += CALM_SECONDS * 0.99
+        assert await refused_at_once(capacity)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        clock.seconds += CALM_SECONDS * 0.99
+
+        assert await refused_at_once(capacity)
+
+
 async def test_after_a_calm_a_burst_may_wait_again() -> None:
     clock = Clock()
     capacity = new_capacity(clock)
