@@ -33,25 +33,27 @@ class Capacity:
         self._places = asyncio.Semaphore(max_in_flight)
         self._max_waiting = max_waiting
         self._clock = clock
+        self._in_flight = 0
         self._waiting = 0
         self._crowd_began = self._crowd_seen = -CALM_SECONDS
+        REQUESTS_IN_FLIGHT.set_function(lambda: self._in_flight)
+        REQUESTS_WAITING.set_function(lambda: self._waiting)
 
     async def __aenter__(self) -> None:
         if self._places.locked():
             await self._wait()
         else:
             await self._places.acquire()
-        REQUESTS_IN_FLIGHT.inc()
+        self._in_flight += 1
 
     async def __aexit__(self, *_: object) -> None:
-        REQUESTS_IN_FLIGHT.dec()
+        self._in_flight -= 1
         self._places.release()
 
     async def _wait(self) -> None:
         if not self._is_burst() or self._waiting >= self._max_waiting:
             raise _refused()
         self._waiting += 1
-        REQUESTS_WAITING.inc()
         try:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
                 await self._places.acquire()
@@ -59,7 +61,6 @@ class Capacity:
             raise _refused() from None
         finally:
             self._waiting -= 1
-            REQUESTS_WAITING.dec()
 
     def _is_burst(self) -> bool:
         """Whether this crowd, of which the caller is one, is a young one."""

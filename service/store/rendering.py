@@ -4,7 +4,7 @@
 every projection leaves them out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ import orjson
 from service.activities.base import Activity
 from service.activities.threads import to_preview
 from service.errors import InvalidRequest
-from service.listing.query import Fields, Page
+from service.listing.query import Fields, Page, Query
 from service.store.plans import EMAIL, THREAD
 from service.store.threads import THREAD_SUFFIX
 
@@ -48,22 +48,28 @@ def to_row(
 class RowRenderer:
     """Renders the rows of one page while they arrive, so that no more is held than is sent."""
 
-    def __init__(self, *, fields: Fields | None, strips_emails: bool, max_bytes: int) -> None:
-        self._fields = fields
-        self._strips_emails = strips_emails
+    def __init__(self, query: Query, max_bytes: int) -> None:
+        self._fields = query.fields
+        self._strips_emails = query.strips_emails
+        self._shows_as_stored = (
+            THREAD not in query.types
+            and not query.strips_emails
+            and (query.fields is None or query.fields.everything)
+        )
         self._max_bytes = max_bytes
         self._bytes = _ENVELOPE_BYTES - _COMMA_BYTES
 
-    def render(self, documents: Iterable[dict[str, Any]]) -> bytes:
+    def render(self, documents: list[dict[str, Any]]) -> bytes:
         """One piece of a page: rows with commas between.
 
         Raises `InvalidRequest` as soon as the page is larger than it may be.
         """
-        rows = [
-            to_row(document, fields=self._fields, strips_emails=self._strips_emails)
-            for document in documents
-        ]
-        piece = to_json(rows)[1:-1]
+        if not self._shows_as_stored:
+            documents = [
+                to_row(document, fields=self._fields, strips_emails=self._strips_emails)
+                for document in documents
+            ]
+        piece = to_json(documents)[1:-1]
         self._bytes += len(piece) + _COMMA_BYTES
         if self._bytes > self._max_bytes:
             raise InvalidRequest(
