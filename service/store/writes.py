@@ -114,15 +114,13 @@ class EncodedChange(NamedTuple):
 
 
 def encode_change(change: Change) -> EncodedChange:
-    """Raises `Rejected` where no document can hold the activity."""
+    """Takes over the change's activity. Raises `Rejected` where no document can hold it."""
     is_delete = change.activity is None
     thread_id = None if is_delete else change.thread_id
-    document = {
-        "_id": to_key(change.organization_id, change.id),
-        **(change.activity or {}),
-        "organization_id": change.organization_id,
-        "_meta": _to_meta(change.revision, thread_id),
-    }
+    document = {} if change.activity is None else change.activity
+    document["_id"] = to_key(change.organization_id, change.id)
+    document["organization_id"] = change.organization_id
+    document["_meta"] = _to_meta(change.revision, thread_id)
     if not is_delete:
         document["id"] = change.id
     return EncodedChange(
