@@ -28,7 +28,13 @@ def main() -> None:
 
 @main.command()
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--records", default=30_000, show_default=True, help="of one ingest round")
+@click.option(
+    "--records",
+    default=30_000,
+    show_default=True,
+    type=click.IntRange(min=10_000),
+    help="of one ingest round",
+)
 @click.option("--sizes", default="10000,1000000", show_default=True, help="activities to read from")
 @click.option("--requests", default=400, show_default=True, help="of one read round")
 @click.option(
