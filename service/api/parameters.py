@@ -61,7 +61,7 @@ def merge(query: Pairs, params: dict[str, str | None]) -> Pairs:
 
 
 def to_query_string(pairs: Iterable[tuple[str, str]], cursor: str) -> str:
-    """The query string of the page behind `cursor` (contract 3.4)."""
+    """The query string of the page behind `cursor` (contract 3.4), which needs no quoting."""
     kept = [(name, value) for name, value in pairs if name not in (_CURSOR, _SKIP)]
     text = urlencode(kept, safe=":@,", errors="surrogateescape")
     return f"{text}&{_CURSOR}={cursor}" if text else f"{_CURSOR}={cursor}"

@@ -43,7 +43,10 @@ class Cursors:
 
 
 def _binding(query: Query) -> bytes:
-    """Organization, filters and sort; `_limit` and `_fields` may change on the way."""
+    """Organization, filters and sort; `_limit` and `_fields` may change on the way.
+
+    A JSON array ends where its bracket closes, so no payload behind it can pass for a part of it.
+    """
     bound = [
         VERSION,
         query.organization_id,

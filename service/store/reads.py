@@ -31,11 +31,12 @@ from service.store.rendering import RowRenderer, ThreadRenderer, to_json, to_row
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
-# To look a metric up by its labels takes longer than to count.
-_find_seconds = lru_cache(FIND_SECONDS.labels)
 # Asked for and rendered together: each asking costs the driver some twenty microseconds, and all at
 # once could be gigabytes.
 DOCUMENTS_AT_ONCE = 25
+
+# To look a metric up by its labels takes longer than to count.
+_find_seconds = lru_cache(FIND_SECONDS.labels)
 
 
 class _Place(NamedTuple):
