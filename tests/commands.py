@@ -1,7 +1,7 @@
 """What the store asks of MongoDB, seen by a listener of the driver through the whole suite.
 
-I1: every find names its index. I2: the organization is the first term of every filter, and every
-write names `organization_id` and `_id`. Only commands that come from `service.store` are judged,
+I1: every find and every update names its index. I2: the organization is the first term of every
+filter, and every write names `organization_id` and `_id`. Only commands that come from `service.store` are judged,
 not what a test asks for by itself; Motor runs the driver in threads, where nobody can tell, so its
 commands, which are the same, are not judged.
 """
@@ -66,6 +66,8 @@ def violations(name: str, command: Mapping[str, Any]) -> Iterator[str]:
             named = each if name == "insert" else each["q"]
             if "organization_id" not in named or "_id" not in named:
                 yield f"{name} without organization_id and _id: {sorted(named)}"
+            if name != "insert" and not each.get("hint"):
+                yield f"no hint: {sorted(named)}"
     elif name in {"count", "distinct", "findAndModify"}:
         yield f"{name} is none of the store's commands"
 

@@ -183,6 +183,7 @@ async def clear_marks(mongo: Mongo, marks: Marks) -> None:
                 "_meta.revision": mark.revision,
             },
             _to_clearing(mark),
+            hint=PRIMARY,
         )
         for mark in marks.marks
     ]
@@ -268,8 +269,8 @@ def _to_operation(
     guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": version}
     document = _to_document(thread, members)
     if document is None:
-        return UpdateOne(guard, _to_empty(thread), upsert=True)
-    return ReplaceOne(guard, document, upsert=True)
+        return UpdateOne(guard, _to_empty(thread), upsert=True, hint=PRIMARY)
+    return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 
 def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Encoded | None:

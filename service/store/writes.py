@@ -4,7 +4,8 @@ A change has two tries. The first is the cheapest write that is right when nothi
 to be carried over: an insert of what is said to be new, else a plain guarded replacement. Where the
 stored activity stands in its way (a duplicate key) and is older, the second try is a pipeline that
 carries `left_threads` on (design 5.1). There the document exists for certain, so that a second
-duplicate key means stale.
+duplicate key means stale. Each names its index, as every find does (I1): left to itself, MongoDB
+weighs every index that begins with the organization, a tenth of its work on an update.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -198,7 +199,9 @@ def _first_try(change: EncodedChange) -> Operation:
     if change.is_new:
         return InsertOne(Encoded(change.document))
     leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
-    return ReplaceOne(change.guard() | leaves_nothing, Encoded(change.document), upsert=True)
+    return ReplaceOne(
+        change.guard() | leaves_nothing, Encoded(change.document), upsert=True, hint=PRIMARY
+    )
 
 
 def _second_try(change: EncodedChange) -> Operation:
@@ -211,7 +214,7 @@ def _second_try(change: EncodedChange) -> Operation:
         meta["deleted_at"] = "$$NOW"
     document = {"$literal": Encoded(change.document)}
     merged = {"$mergeObjects": [document, {"_meta": meta}]}
-    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True)
+    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
 
 
 def _left_now(thread_id: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from service.store import threads, writes
+from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, write_unordered
 from service.store.threads import Marks, Members, ThreadKey, Versions, refresh_threads
 from service.store.writes import EncodedChange, write_changes
@@ -231,6 +232,7 @@ async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:
         UpdateOne(
             {"_id": mark.key, "organization_id": mark.organization_id},
             {"$pullAll": {"_meta.left_threads": mark.left_threads}},
+            hint=PRIMARY,
         )
         for mark in marks.marks
     ]
@@ -244,7 +246,7 @@ def forget_marks_on_delete(change: EncodedChange) -> Any:
     meta = {"revision": {"$literal": change.revision}, "deleted_at": "$$NOW"}
     document = {"$literal": RawBSONDocument(change.document)}
     merged = {"$mergeObjects": [document, {"_meta": meta}]}
-    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True)
+    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
 
 
 threads_write_threads = threads.write_threads

@@ -8,6 +8,7 @@ from pymongo import AsyncMongoClient, InsertOne, ReplaceOne
 
 from deploy.local.mongodb import MongoServer
 from service.settings import MongoSettings
+from service.store.indexes import PRIMARY
 from service.store.mongo import connect, write_unordered
 from tests.conftest import Driver
 
@@ -35,7 +36,7 @@ async def test_mixed_bulk_is_complete_though_no_connection_was_had_at_first(
     settings = MongoSettings(url=SecretStr(url), database=database_name, driver=driver)
     operations = [
         InsertOne(INSERTED),
-        ReplaceOne(REPLACED, REPLACED, upsert=True),
+        ReplaceOne(REPLACED, REPLACED, upsert=True, hint=PRIMARY),
     ]
     async with (
         AsyncMongoClient[dict[str, str]](breakable_mongo_server.url) as administrator,

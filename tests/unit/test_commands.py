@@ -7,6 +7,7 @@ import pytest
 from tests.commands import violations
 
 OWN = {"organization_id": "orga_1", "_type": "Note"}
+OWN_ID = {"_id": "a", "organization_id": "orga_1"}
 
 
 @pytest.mark.parametrize(
@@ -14,8 +15,8 @@ OWN = {"organization_id": "orga_1", "_type": "Note"}
     [
         ("find", {"filter": OWN, "hint": "_id_"}),
         ("aggregate", {"pipeline": [{"$match": OWN}], "hint": "_id_"}),
-        ("insert", {"documents": [{"_id": "a", "organization_id": "orga_1"}]}),
-        ("update", {"updates": [{"q": {"_id": "a", "organization_id": "orga_1"}, "u": {}}]}),
+        ("insert", {"documents": [OWN_ID]}),
+        ("update", {"updates": [{"q": OWN_ID, "u": {}, "hint": "_id_"}]}),
         ("getMore", {"getMore": 1, "collection": "activities"}),
     ],
 )
@@ -28,12 +29,13 @@ def test_a_lawful_command_is_let_pass(name: str, command: dict[str, Any]) -> Non
     [
         ("find", {"filter": OWN}),
         ("find", {"filter": {}, "hint": "_id_"}),
-        ("find", {"filter": {"_id": "a", "organization_id": "orga_1"}, "hint": "_id_"}),
+        ("find", {"filter": OWN_ID, "hint": "_id_"}),
         ("aggregate", {"pipeline": [], "hint": "_id_"}),
         ("aggregate", {"pipeline": [{"$match": OWN}]}),
         ("insert", {"documents": [{"_id": "a"}]}),
-        ("update", {"updates": [{"q": {"_id": "a"}, "u": {}}]}),
-        ("delete", {"deletes": [{"q": {"organization_id": "orga_1"}}]}),
+        ("update", {"updates": [{"q": {"_id": "a"}, "u": {}, "hint": "_id_"}]}),
+        ("update", {"updates": [{"q": OWN_ID, "u": {}}]}),
+        ("delete", {"deletes": [{"q": {"organization_id": "orga_1"}, "hint": "_id_"}]}),
         ("count", {"query": OWN}),
     ],
 )
