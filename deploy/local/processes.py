@@ -19,8 +19,8 @@ STOP_MAX_SECONDS = 20.0
 ANSWER_MAX_SECONDS = 2.0
 POLL_SECONDS = 0.02
 
-# Runs a command that the kernel kills when this process is gone, however it went. (A preexec_fn
-# would do the same, but is not safe in a process with threads, which pytest and drivers have.)
+# A preexec_fn would do the same, but is not safe in a process with threads, which pytest and
+# drivers have.
 _WITH_PARENT = """
 import ctypes, os, signal, sys
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
@@ -30,6 +30,12 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent process is gone")
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+def bound_to_parent(*command: str | Path) -> list[str]:
+    """The command, to be killed by the kernel when this process is gone, however it went."""
+    launcher = (sys.executable, "-I", "-S", "-c", _WITH_PARENT, str(os.getpid()))
+    return [*launcher, *map(str, command)]
 
 
 def find_free_port() -> int:
@@ -158,10 +164,9 @@ class Server:
 
     def _run(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         """Run a command in a session of its own, out of reach of the terminal's Ctrl-C."""
-        launcher = (sys.executable, "-I", "-S", "-c", _WITH_PARENT, str(os.getpid()))
         with self.log_path.open("ab") as log:
             return subprocess.Popen(  # noqa: S603 our own commands
-                [*launcher, *map(str, command)],
+                bound_to_parent(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

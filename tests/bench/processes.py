@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+from deploy.local.processes import bound_to_parent
+
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
@@ -38,7 +40,9 @@ async def running(*command: str, environment: dict[str, str], log: Path) -> Asyn
     """Run `python -m COMMAND` until its start line is in its log; stop it by SIGTERM at the end."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *command, env=os.environ | environment, stderr=output
+            *bound_to_parent(sys.executable, "-m", *command),
+            env=os.environ | environment,
+            stderr=output,
         )
     try:
         started = await _started(process, log)
