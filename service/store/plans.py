@@ -123,14 +123,17 @@ def to_keys(organization_id: str, ids: Collection[str], types: Collection[str]) 
 def to_projection(query: Query) -> Mapping[str, int]:
     """What of a document has to travel: never more of the heavy parts than is asked for.
 
+    They are left out by name, whatever the type of a document: an unknown field of another type
+    that is named like one of them is not shown where both types are listed.
     Names of a client reach MongoDB only where they are plain words; what else `_fields` says is
     picked from the whole document.
     """
-    left_out = _to_left_out(query.types, query.strips_emails)
+    stripped = EMAIL_BODIES if query.strips_emails and EMAIL in query.types else frozenset[str]()
+    if query.fields is not None and query.fields.everything:
+        return all_but(stripped)
+    left_out = _to_heavy_fields(query.types) | stripped
     if query.fields is None:
         return all_but(left_out)
-    if query.fields.everything:
-        return all_but(EMAIL_BODIES if query.strips_emails else ())
     names = query.fields.names
     if len(names) > _MAX_PROJECTED_NAMES or not all(map(_is_plain, names)):
         return all_but(left_out - names)
@@ -141,9 +144,8 @@ def to_projection(query: Query) -> Mapping[str, int]:
 
 
 @lru_cache
-def _to_left_out(types: tuple[str, ...], strips_emails: bool) -> frozenset[str]:
-    heavy = frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in types))
-    return heavy | EMAIL_BODIES if strips_emails else heavy
+def _to_heavy_fields(types: tuple[str, ...]) -> frozenset[str]:
+    return frozenset[str]().union(*(BY_NAME[name].heavy_fields for name in types))
 
 
 def to_key_projection(query: Query) -> Mapping[str, int]:

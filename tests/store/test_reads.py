@@ -492,6 +492,18 @@ async def test_a_stripped_email_stays_stripped(mongo: Mongo) -> None:
     assert not {"body_text", "attachments", "thread_id", "custom_field"} & stripped.keys()
 
 
+async def test_only_emails_are_stripped(mongo: Mongo) -> None:
+    """Though others may have a field that is named like a part of an email."""
+    note = activity("Note", id="acti_1", body_text="a note's own", body_html="likewise")
+    await apply(mongo, [record(event(note))])
+    listing = Listing(mongo)
+
+    for asked in ((), (("_fields", "_all"),)):
+        whole = await listing.rows(*asked, own="Note")
+        assert await listing.rows(("thread_emails", "true"), *asked, own="Note") == whole
+        assert whole[0]["body_text"] == "a note's own"
+
+
 @pytest.mark.parametrize(
     "time",
     [
