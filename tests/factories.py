@@ -1130,7 +1130,7 @@ PARAMETERS: dict[str, _Parameter] = {
 }
 _NEED_A_LEAD = ("user_id", "contact_id", "_type", "_type__in", "_order_by", "user_id__in")
 _FREE = ("thread_emails", "_limit", "_skip", "_fields", "organization_id", "lead_id__in", "id__in")
-_ZONES = ["-4", "5.5", "-0.0", "0", "14", "-14", "+1"]
+_ZONES = ["-4", "5.5", "-0.0", "0", "14", "-14", "+1", "-3.3333333333333335"]
 _BAD_ZONES = ["14.5", "x", "nan", "1e1", "5,5", "-15"]
 
 

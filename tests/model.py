@@ -904,7 +904,7 @@ class Reading:
         text = headers.get("x-tz-offset")
         if text is None:
             return 0
-        if not re.fullmatch(r"[+-]?[0-9]{1,2}(\.[0-9]{1,9})?", text) or abs(Decimal(text)) > 14:
+        if not re.fullmatch(r"[+-]?[0-9]{1,2}(\.[0-9]+)?", text) or abs(Decimal(text)) > 14:
             self.refusal.add("X-TZ-Offset")
             return 0
         return int(Decimal(text) * 60 * MINUTE)

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from pydantic_core import from_json
 
 from service.errors import BodyTooLarge, InvalidRequest
+from service.listing.parameters import to_stem
 
 MAX_BODY_BYTES = 64 * 1024
 _BODY = "_params"
@@ -40,8 +41,9 @@ async def read_parameters(request: web.BaseRequest, query: Pairs) -> Pairs:
 def parse_body(body: bytes) -> dict[str, str | None]:
     """The `_params` of a body, as the texts that a query string would hold; None = absent."""
     try:
-        content = orjson.loads(body) if body.strip() else {}
-    except orjson.JSONDecodeError:
+        # Keeps whole numbers exact, of any size: they may be ids.
+        content = from_json(body, allow_inf_nan=False) if body.strip() else {}
+    except ValueError:
         raise InvalidRequest("The body must be JSON.", parameter=_BODY) from None
     params = content.get(_BODY) if isinstance(content, dict) else content
     if params is None:
@@ -55,8 +57,8 @@ def merge(query: Pairs, params: dict[str, str | None]) -> Pairs:
     """`_params` wins, but for paging: a `Link` is followed by sending the same body again."""
     if any(name == _CURSOR and value for name, value in query):
         params = {name: value for name, value in params.items() if name not in (_CURSOR, _SKIP)}
-    overridden = {_stem(name) for name in params}
-    kept = [(name, value) for name, value in query if _stem(name) not in overridden]
+    overridden = {to_stem(name) for name in params}
+    kept = [(name, value) for name, value in query if to_stem(name) not in overridden]
     return kept + [(name, value) for name, value in params.items() if value is not None]
 
 
@@ -65,11 +67,6 @@ def to_query_string(pairs: Iterable[tuple[str, str]], cursor: str) -> str:
     kept = [(name, value) for name, value in pairs if name not in (_CURSOR, _SKIP)]
     text = urlencode(kept, safe=":@,", errors="surrogateescape")
     return f"{text}&{_CURSOR}={cursor}" if text else f"{_CURSOR}={cursor}"
-
-
-def _stem(name: str) -> str:
-    """`_fields[0]` and `_fields` are one parameter; any other name stands for itself."""
-    return "_fields" if name.startswith("_fields[") else name
 
 
 def _to_text(name: str, value: Any) -> str | None:

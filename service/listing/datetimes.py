@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal
 
@@ -11,7 +12,7 @@ from service.errors import InvalidRequest
 
 TZ_OFFSET = "X-TZ-Offset"
 
-_OFFSET = re.compile(r"[+-]?[0-9]{1,2}(?:\.[0-9]{1,9})?")
+_OFFSET = re.compile(r"[+-]?[0-9]{1,2}(?:\.[0-9]+)?")
 _MAX_OFFSET_HOURS = 14
 _EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -37,7 +38,7 @@ def parse_tz_offset(text: str | None) -> timedelta:
     """How far naive date-times are ahead of UTC, to the millisecond. Raises `InvalidRequest`."""
     if text is None:
         return timedelta()
-    if _OFFSET.fullmatch(text) is None or abs(float(text)) > _MAX_OFFSET_HOURS:
+    if _OFFSET.fullmatch(text) is None or abs(Decimal(text)) > _MAX_OFFSET_HOURS:
         raise InvalidRequest(
             f"{TZ_OFFSET}: hours from -14 to 14 are accepted, e.g. -4 or 5.5.", parameter=TZ_OFFSET
         )

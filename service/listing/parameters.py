@@ -3,6 +3,7 @@
 The parser, the OpenAPI document and the tests read it: a new filter is one row.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ MAX_LEADS = 100
 MAX_IDS = 100
 CUSTOM = "Custom"
 CUSTOM_TYPE_PREFIX = "actitype_"
+_FIELDS_ITEM = re.compile(r"_fields\[[0-9]+\]")
 
 
 class Form(Enum):
@@ -217,3 +219,9 @@ def parameters_of(own_type: ActivityType | None) -> Mapping[str, Parameter]:
     return MappingProxyType(
         {row.name: row for row in PARAMETERS if row.own_list in (None, own_list)}
     )
+
+
+def to_stem(name: str) -> str:
+    """`_fields[0]` and `_fields` are one parameter; any other name stands for itself."""
+    is_item = name.startswith("_fields[") and _FIELDS_ITEM.fullmatch(name)
+    return "_fields" if is_item else name

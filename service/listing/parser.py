@@ -27,6 +27,7 @@ from service.listing.parameters import (
     Form,
     Parameter,
     parameters_of,
+    to_stem,
 )
 from service.listing.query import MAX_SCANS, Bounds, Condition, Fields, Query, Sort, SortField
 
@@ -36,7 +37,6 @@ Mode = Literal["false", "true", "only"]
 _ID = re.compile(ID_PATTERN)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile("[0-9]+")
-_FIELDS_ITEM = re.compile(r"\A_fields\[[0-9]+\]\Z")
 _EMAIL, _THREAD, _CUSTOM_ACTIVITY = "Email", "EmailThread", "CustomActivity"
 _ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
@@ -116,10 +116,9 @@ def _read_values(
     """The value of every parameter that is there, in its form."""
     given: dict[str, list[str]] = {}
     for name, text in parameters:
-        if name.startswith("_fields["):
-            name = _FIELDS_ITEM.sub("_fields", name)
-        if text and name in known:
-            given.setdefault(name, []).append(text)
+        stem = to_stem(name)
+        if text and stem in known:
+            given.setdefault(stem, []).append(text)
     values = {}
     for name, texts in given.items():
         parameter = known[name]

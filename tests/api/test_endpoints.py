@@ -227,6 +227,7 @@ PARAMS: list[tuple[str, Any, Any]] = [
     ("", {"_params": {"thread_emails": False, "_limit": 1}}, ["acti_4"]),
     ("?_fields[0]=id&_limit=1", {"_params": {"_fields": ["id", "note"]}}, ["acti_4"]),
     ("", {"_params": {"_limit": 1, "_limit ": 7}}, ["acti_4"]),
+    ("", b'{"_params": {"id__in": 12345678901234567890123}}', []),
     ("?id__in=acti_0", {"_params": {"id__in[0]": "acti_1"}}, ["acti_0"]),
     ("", b'{"_params": {"_limit": 1, "_limit": 2}}', ["acti_4", "acti_3"]),
     ("", {"_params": {"_limit": {"$gt": 1}}}, (400, ["_limit"])),
@@ -273,6 +274,17 @@ async def test_params_are_taken_on_every_path(api: Api) -> None:
         got = await api.ask(path, [("_fields", "id")])
         sent = await api.ask(path, method="POST", headers=OVERRIDE, json=fields)
         assert (sent.status, sent.body) == (got.status, got.body)
+
+
+async def test_only_numbered_fields_of_a_body_lie_over_those_of_the_query(api: Api) -> None:
+    await api.apply(notes(1))
+
+    for name, expected in (("_fields[0]", {"note"}), ("_fields[x]", {"id"}), ("_fields[]", {"id"})):
+        sent = {"_params": {name: "note"}}
+        reply = await api.ask(
+            "/activity/", [("_fields", "id")], method="POST", headers=OVERRIDE, json=sent
+        )
+        assert set(reply.content["data"][0]) == expected, name
 
 
 async def test_a_link_is_followed_by_sending_the_same_body(api: Api) -> None:

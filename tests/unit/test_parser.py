@@ -266,6 +266,7 @@ def test_all_bounds_hold() -> None:
         ("2026-01-01", "5.5", NEW_YEAR - 5 * HOUR - HOUR // 2),
         ("2026-01-01", "+14", NEW_YEAR - 14 * HOUR),
         ("2026-01-01", "-0.0", NEW_YEAR),
+        ("2026-01-01", "5.666666666666667", NEW_YEAR - 5 * HOUR - 2 * HOUR // 3),
         ("2026-01-01T00:00:00Z", "-4", NEW_YEAR),
         ("2026-01-01T00:00:00+01:00", "-4", NEW_YEAR - HOUR),
         ("2026-01-01T00:00:00 01:00", "-4", NEW_YEAR - HOUR),
@@ -287,7 +288,10 @@ def test_what_is_no_date_time_is_refused(text: str) -> None:
     assert refusal(("date_created__gt", text))[0] == "date_created__gt"
 
 
-@pytest.mark.parametrize("text", ["14.5", "-15", "x", "nan", "inf", "1e1", "5,5", "", "--1", " 1"])
+@pytest.mark.parametrize(
+    "text",
+    ["14.5", "14.00000000000000000001", "-15", "x", "nan", "inf", "1e1", "5,5", "", "--1", " 1"],
+)
 def test_a_wrong_zone_is_refused(text: str) -> None:
     assert refusal(tz_offset=text)[0] == "X-TZ-Offset"
 
