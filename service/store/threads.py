@@ -13,6 +13,7 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bson import ObjectId, encode
@@ -50,6 +51,7 @@ _DISPENSABLE = (
 _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
     sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
 )
+_HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": True}})
 _LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
 
 Members = Mapping["ThreadKey", list[dict[str, Any]]]
@@ -199,15 +201,12 @@ def _to_clearing(mark: Mark) -> list[dict[str, Any]]:
 
 async def _find_marked(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[dict[str, Any]]:
     """Of the stored activities, whatever they are by now, those that have or have left a thread."""
-    has_thread = [
-        {"_meta.thread": {"$exists": True}},
-        {"_meta.left_threads": {"$exists": True}},
-    ]
+    has_or_left = [_HAS_THREAD, {"_meta.left_threads": {"$exists": True}}]
     return await _find_by_key(
         mongo,
         [(change.organization_id, change.id) for change in changes],
         {"organization_id": 1, "_meta": 1},
-        {"$or": has_thread},
+        {"$or": has_or_left},
     )
 
 
@@ -222,14 +221,18 @@ def _to_mark(document: Mapping[str, Any]) -> Mark:
 
 
 async def _complete_latest(mongo: Mongo, members: Members) -> None:
-    """Give the newest emails of each thread what they alone have to show."""
+    """Give the newest emails of each thread what they alone have to show.
+
+    One that is none any more, since the members were read, goes without: whoever made it something
+    else refreshes the thread.
+    """
     latest = {
         to_key(thread.organization_id, email["id"]): (thread.organization_id, email)
         for thread, stored in members.items()
         for email in _emails(stored)[:MAX_LATEST_EMAILS]
     }
     keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
-    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION):
+    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION, _HAS_THREAD):
         latest[document.pop("_id")][1].update(document)
 
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.activities.events import Change
+from service.store import threads
 from service.store.mongo import Mongo, Turns
-from service.store.threads import ThreadKey, read_members, refresh_threads
+from service.store.threads import Members, ThreadKey, read_members, refresh_threads
 from service.store.writes import write_changes
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
@@ -143,6 +144,28 @@ async def test_members_are_read_without_what_no_thread_shows(mongo: Mongo) -> No
 
     assert not any(key.startswith(("body_html", "body_text")) for one in members for key in one)
     assert sum("body_preview" in one for one in members) == 5
+
+
+async def test_an_email_may_become_a_note_between_two_reads(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which the fields that an email has may hold anything."""
+    events = [setting("acti_1", 1, thread_id="acti_t"), setting("acti_2", 1, thread_id="acti_t")]
+    note = setting("acti_2", 2, type_name="Note", subject=5, sender=[], envelope="none")
+    complete_latest = threads._complete_latest
+
+    async def complete_later(mongo: Mongo, members: Members) -> None:
+        monkeypatch.undo()
+        await write_changes(mongo, encoded([to_change(note)]))
+        await complete_latest(mongo, members)
+
+    monkeypatch.setattr(threads, "_complete_latest", complete_later)
+    await apply(mongo, *events)
+    await apply(mongo, note)
+
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(
+        map(record, [*events, note])
+    )
 
 
 async def test_a_thread_too_large_for_a_document_loses_what_can_be_spared(mongo: Mongo) -> None:
