@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from consumers.cluster import check_cluster, quiet_client
 from consumers.dead_letters import DeadLetterProducer
-from consumers.deadlines import within
+from consumers.deadlines import unless, within
 from consumers.fuse import Fuse
 from consumers.health import Health
 from consumers.runner import Runner
@@ -76,7 +76,7 @@ async def work(
 
 async def _await_indexes(mongo: Mongo, health: Health, stop: asyncio.Event) -> None:
     """Without the indexes nothing is consumed, and no group is joined."""
-    while not await _look(mongo, health) and not stop.is_set():
+    while not await unless(stop, _look(mongo, health)) and not stop.is_set():
         await within(LOOK_SECONDS, stop.wait())
 
 

@@ -14,7 +14,7 @@ from aiokafka import (
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumers.cluster import to_client_options
-from consumers.deadlines import within
+from consumers.deadlines import unless, within
 from consumers.health import Health
 from consumers.lag import Lag
 from consumers.membership import Membership
@@ -68,7 +68,10 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         while not stop.is_set():
             try:
                 async with self._member():
-                    await self._work_until(stop)
+                    # Brokers that do not answer are waited for at length, one after the other.
+                    await unless(stop, self._join())
+                    if not stop.is_set():
+                        await self._work_until(stop)
             except KafkaError as error:
                 self._health.fail("kafka", str(error) or type(error).__name__)
                 await within(REJOIN_SECONDS, stop.wait())
@@ -100,13 +103,16 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _member(self) -> AsyncIterator[None]:
         self._consumer = new_consumer(self._kafka)
         try:
-            with self._health.waiting():
-                await self._consumer.start()
-            self._consumer.subscribe(topics=self._kafka.topics, listener=self)
             yield
         finally:
             self._health.has_joined = False
+            PARTITIONS_ASSIGNED.set(0)
             await within(CLOSE_SECONDS, self._consumer.stop())
+
+    async def _join(self) -> None:
+        with self._health.waiting():
+            await self._consumer.start()
+        self._consumer.subscribe(topics=self._kafka.topics, listener=self)
 
     async def _work_until(self, stop: asyncio.Event) -> None:
         """Returns when stopped; raises what any part of the work raised."""

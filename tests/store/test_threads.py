@@ -225,6 +225,6 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
 
     await asyncio.gather(*(write(arriving[number::writers]) for number in range(writers)))
 
-    for organization, threads in modelled_threads(log).items():
-        assert await stored_threads(mongo, organization) == threads
+    for organization, expected in modelled_threads(log).items():
+        assert await stored_threads(mongo, organization) == expected
         assert await marked(mongo, [organization]) == set()
