@@ -10,6 +10,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
+from consumers.header_names import read_any_header_name
 from consumers.process import consume
 from consumers.replay import Selection, describe, find_dead_letters, plan_replay, replay
 from service.errors import Halted, RejectionCode, StartError
@@ -39,7 +40,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, help="Activity events from Kafka into MongoDB.")
 def main() -> None:
-    pass
+    read_any_header_name()
 
 
 @main.command(help="Work off events until SIGTERM.")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -201,6 +202,33 @@ async def test_second_signal_ends_at_once(
             assert await asyncio.wait_for(consumer.process.wait(), 5) == -signal.SIGTERM
         server.resume()
         await mongo.client.drop_database(database_name)
+
+
+async def test_a_header_name_that_is_no_utf_8_stops_nobody(
+    group: Group, settings: dict[str, str]
+) -> None:
+    first, second, third, last = notes(4)
+    odd = [second or b"", b"{", third or b""]
+    await group.publish([first])
+    publisher = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.ingest.latin_headers"),
+        *(group.topics.bootstrap_servers, group.topics.names[0]),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    await publisher.communicate(b"\n".join(odd))
+    for value in odd:
+        group.model.apply(value)
+    await group.publish([last])
+
+    async with started(settings | {"ACTIVITY_DEAD_LETTER_MAX_RATIO": "1"}) as consumer:
+        await group.until_worked_off()
+        consumer.process.send_signal(signal.SIGTERM)
+        assert (await consumer.end())[0] == 0
+
+    assert publisher.returncode == 0
+    await group.check()
+    (letter,) = await group.dead_letters()
+    assert letter.headers[:3] == (("trace", b"1"), ("caf\\xe9", b"2"), ("empty", None))
 
 
 async def test_blown_fuse_ends_the_process_with_one_clear_line(
