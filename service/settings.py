@@ -248,7 +248,7 @@ class HttpSettings(Section):
         10.0, ge=0, le=25, description="how long a key is believed without asking again"
     )
     max_requests_in_flight: int = Field(
-        6,
+        4,
         ge=1,
         le=10_000,
         description="requests worked on at once by one process; more where MongoDB reads from disk",

@@ -28,7 +28,7 @@ VISIBLE_SECONDS = 60.0
 # Every so many events one is watched: to ask for each would be a load of its own.
 WATCHED_PER_SECOND = 25
 # Enough to keep one process busy, and no more than it works on at once.
-SATURATING_CLIENTS = 6
+SATURATING_CLIENTS = 4
 OVERLOAD_SECONDS = 6.0
 LIVE_NUMBER = 500_000_000
 
