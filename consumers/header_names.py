@@ -30,13 +30,8 @@ class TolerantRecords:
         self._records: Any = MemoryRecords(fetched)
         self._rest = memoryview(fetched)
 
-    def size_in_bytes(self) -> int:
-        size: int = self._records.size_in_bytes()
-        return size
-
-    def has_next(self) -> bool:
-        has_next: bool = self._records.has_next()
-        return has_next
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
 
     def next_batch(self) -> "TolerantBatch":
         length = int.from_bytes(self._rest[_LENGTH_START:_LENGTH_END], "big")

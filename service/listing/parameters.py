@@ -223,5 +223,4 @@ def parameters_of(own_type: ActivityType | None) -> Mapping[str, Parameter]:
 
 def to_stem(name: str) -> str:
     """`_fields[0]` and `_fields` are one parameter; any other name stands for itself."""
-    is_item = name.startswith("_fields[") and _FIELDS_ITEM.fullmatch(name)
-    return "_fields" if is_item else name
+    return "_fields" if _FIELDS_ITEM.fullmatch(name) else name

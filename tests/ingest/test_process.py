@@ -204,15 +204,16 @@ async def test_second_signal_ends_at_once(
         await mongo.client.drop_database(database_name)
 
 
+@pytest.mark.parametrize("compression", ["", "zstd"])
 async def test_a_header_name_that_is_no_utf_8_stops_nobody(
-    group: Group, settings: dict[str, str]
+    group: Group, settings: dict[str, str], compression: str
 ) -> None:
     first, second, third, last = notes(4)
     odd = [second or b"", b"{", third or b""]
     await group.publish([first])
     publisher = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.ingest.latin_headers"),
-        *(group.topics.bootstrap_servers, group.topics.names[0]),
+        *(group.topics.bootstrap_servers, group.topics.names[0], compression),
         stdin=asyncio.subprocess.PIPE,
     )
     await publisher.communicate(b"\n".join(odd))
