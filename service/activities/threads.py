@@ -148,10 +148,10 @@ def _participants(emails: Sequence[Email]) -> list[dict[str, str | None]]:
 def _senders(email: Email) -> Iterator[tuple[str, str | None]]:
     """Address and name of each: the envelope's, or else the one that `sender` spells."""
     envelope = email.get("envelope")
-    identities = envelope.get("from") if isinstance(envelope, Mapping) else None
+    identities = envelope.get("from") if isinstance(envelope, dict) else None
     found = False
     for identity in identities if isinstance(identities, list) else ():
-        if isinstance(identity, Mapping) and isinstance(identity.get("email"), str):
+        if isinstance(identity, dict) and isinstance(identity.get("email"), str):
             found = True
             name = identity.get("name")
             yield identity["email"], name if isinstance(name, str) and name else None

@@ -7,13 +7,12 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Hashable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
-from weakref import WeakValueDictionary
 
 from pymongo import AsyncMongoClient, InsertOne
 from pymongo.errors import (
@@ -85,6 +84,8 @@ CREDENTIAL_CODES = frozenset(
 DUPLICATE_KEY = 11000
 _BAD_VALUE = 2
 
+_Thing = TypeVar("_Thing", bound=Hashable)
+
 
 class Turns:
     """One at a time, of those in this process that work on the same thing.
@@ -94,16 +95,22 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._busy: set[Hashable] = set()
+        self._freed = asyncio.Event()
 
     @asynccontextmanager
-    async def take(self, things: Sequence[Hashable]) -> AsyncIterator[None]:
-        """Have them all. Who takes several names them in one order, or two wait for each other."""
-        async with AsyncExitStack() as stack:
-            for thing in things:
-                lock = self._locks.setdefault(thing, asyncio.Lock())
-                await stack.enter_async_context(lock)
-            yield
+    async def take(self, things: Collection[_Thing], at_most: int) -> AsyncIterator[list[_Thing]]:
+        """Have those of these things that nobody else has, one of them at least."""
+        while not (free := [thing for thing in things if thing not in self._busy]):
+            await self._freed.wait()
+        mine = free[:at_most]
+        self._busy.update(mine)
+        try:
+            yield mine
+        finally:
+            self._busy.difference_update(mine)
+            self._freed.set()
+            self._freed = asyncio.Event()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@ Nobody relies on anybody: every writer refreshes the threads of its own emails, 
 has written was computed after they were stored. The steps are functions of their own so that a test
 can stop between any two of them.
 
+A thread of which the store knows nothing has no writer that has finished: its members are what this
+batch wrote itself, and are not read. (An empty document is swept in time, but no email is a member
+then; that an overlay may be is looked up.)
+
 `_meta.version` of a thread is a value that no other write of any thread ever has, and not a count:
 where a failover takes writes back, a count could stand for another state than the one that was read.
 """
@@ -12,18 +16,18 @@ import asyncio
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bson import ObjectId, encode
-from pymongo import ReadPreference, ReplaceOne, UpdateOne
+from bson import ObjectId, decode, encode
+from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
 from service.activities.threads import (
     LATEST_FIELDS,
     MAX_LATEST_EMAILS,
     MEMBER_FIELDS,
+    Email,
     newest_first,
     to_distinct,
     to_thread,
@@ -31,7 +35,14 @@ from service.activities.threads import (
 from service.errors import StoreUnavailable
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, translated_errors, write_unordered
-from service.store.writes import MAX_DOCUMENT_BYTES, Encoded, EncodedChange, Written, to_key
+from service.store.writes import (
+    MAX_DOCUMENT_BYTES,
+    Encoded,
+    EncodedChange,
+    Operation,
+    Written,
+    to_key,
+)
 
 THREAD_SUFFIX = "!thread"
 # Bounds the memory of one round: a thread shows previews of up to 5 MiB.
@@ -54,7 +65,7 @@ _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.
 _HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": True}})
 _LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
 
-Members = Mapping["ThreadKey", list[dict[str, Any]]]
+Members = Mapping["ThreadKey", Sequence[Email]]
 Versions = Mapping["ThreadKey", ObjectId | None]
 
 
@@ -81,10 +92,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What to refresh, and what to clear afterwards."""
+    """What to refresh, and what to clear afterwards.
+
+    `own` are the members, as written, of those threads of which the batch knows nothing else.
+    """
 
     threads: frozenset[ThreadKey]
     marks: tuple[Mark, ...]
+    own: Mapping[ThreadKey, Sequence[EncodedChange]]
 
 
 async def refresh_threads(
@@ -97,19 +112,26 @@ async def refresh_threads(
     change is read back. Safe to repeat. Raises `StoreUnavailable`.
     """
     marks = await read_marks(mongo, changes, written)
-    threads = iter(sorted(marks.threads))
-    while some := list(islice(threads, MAX_THREADS_AT_ONCE)):
-        async with mongo.turns.take(some):
-            await _refresh(mongo, some)
+    waiting = set(marks.threads)
+    while waiting:
+        async with mongo.turns.take(waiting, MAX_THREADS_AT_ONCE) as some:
+            await _refresh(mongo, some, marks.own)
+        waiting.difference_update(some)
     await clear_marks(mongo, marks)
     return len(marks.threads)
 
 
-async def _refresh(mongo: Mongo, threads: Collection[ThreadKey]) -> None:
+async def _refresh(
+    mongo: Mongo,
+    threads: Collection[ThreadKey],
+    own: Mapping[ThreadKey, Sequence[EncodedChange]],
+) -> None:
     while True:
         versions = await read_versions(mongo, threads)
-        members = await read_members(mongo, threads)
-        threads = await write_threads(mongo, versions, members)
+        new = [one for one in threads if one in own and one not in versions]
+        written = {one: [decode(change.document) for change in own[one]] for one in new}
+        stored = await read_members(mongo, [one for one in threads if one not in written])
+        threads = await write_threads(mongo, versions, {**written, **stored})
         if not threads:
             return
         await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 no secret
@@ -122,34 +144,50 @@ async def read_marks(
 
     What a write itself knows to have left nothing is not read: it touches its own thread alone.
     """
-    threads: set[ThreadKey] = set()
+    own: dict[ThreadKey, list[EncodedChange]] = {}
+    others: set[ThreadKey] = set()
     doubtful: list[EncodedChange] = []
     leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
     for change, is_certain in zip(changes, leaves_nothing, strict=True):
         if not is_certain:
             doubtful.append(change)
         elif change.thread_id is not None:
-            threads.add(ThreadKey(change.organization_id, change.thread_id))
+            thread = ThreadKey(change.organization_id, change.thread_id)
+            own.setdefault(thread, []).append(change)
     marks = []
     for document in await _find_marked(mongo, doubtful):
         mark = _to_mark(document)
         marks.append(mark)
         named = [document["_meta"].get("thread"), *mark.left_threads]
-        threads.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
-    return Marks(frozenset(threads), tuple(mark for mark in marks if mark.left_threads))
+        others.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
+    return Marks(
+        frozenset(own.keys() | others),
+        tuple(mark for mark in marks if mark.left_threads),
+        {thread: own[thread] for thread in own.keys() - others},
+    )
 
 
 async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:
-    """Step 3: the version of each thread, None where there is none. Before its members are read."""
-    keys = [(thread.organization_id, thread.stored_id) for thread in threads]
-    documents = await _find_by_key(mongo, keys, {"_meta.version": 1})
-    versions = {document["_id"]: document["_meta"]["version"] for document in documents}
-    return {thread: versions.get(to_key(*key)) for thread, key in zip(threads, keys, strict=True)}
+    """Step 3: the version of each thread of which the store knows, None where it has an overlay but
+    no document. Before members are read."""
+    ids = {
+        (thread.organization_id, stored_id): thread
+        for thread in threads
+        for stored_id in (thread.stored_id, thread.id + OVERLAY_SUFFIX)
+    }
+    by_key = {to_key(*id_): thread for id_, thread in ids.items()}
+    versions: dict[ThreadKey, ObjectId | None] = {}
+    for document in await _find_by_key(mongo, ids, {"_meta.version": 1}):
+        thread = by_key[document["_id"]]
+        versions[thread] = document["_meta"].get("version", versions.get(thread))
+    return versions
 
 
 async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
-    """Step 4: emails and overlay of each thread, without bodies; complete ones of the newest."""
+    """Step 4: emails and overlay of each thread, without bodies; the newest ones complete."""
     members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
+    if not members:
+        return members
     query = {
         "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
         "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
@@ -167,8 +205,10 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
     """Step 5: write each thread that still has its version; answer those where somebody was faster."""
-    threads = list(versions)
-    operations = [_to_operation(thread, versions[thread], members[thread]) for thread in threads]
+    threads = list(members)
+    operations = [
+        _to_operation(thread, versions.get(thread), members[thread]) for thread in threads
+    ]
     faults = await write_unordered(mongo.activities, operations)
     if others := set(faults.values()) - {DUPLICATE_KEY}:
         raise StoreUnavailable(f"MongoDB refuses a thread with code {min(others)}")
@@ -267,12 +307,14 @@ def _emails(members: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 def _to_operation(
     thread: ThreadKey, version: ObjectId | None, members: Sequence[Mapping[str, Any]]
-) -> UpdateOne | ReplaceOne[Any]:
+) -> Operation:
     key = to_key(thread.organization_id, thread.stored_id)
     guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": version}
     document = _to_document(thread, members)
     if document is None:
         return UpdateOne(guard, _to_empty(thread), upsert=True, hint=PRIMARY)
+    if version is None:
+        return InsertOne(document)
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 

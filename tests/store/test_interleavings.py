@@ -213,7 +213,7 @@ async def test_a_crashed_batch_that_comes_again_in_a_larger_one_is_healed(
 # ------------------------------------------------------------------------- faults, planted
 
 
-async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey]) -> None:
+async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey], _: Any) -> None:
     while keys:
         members = await threads.read_members(mongo, keys)
         versions = await threads.read_versions(mongo, keys)
@@ -223,8 +223,8 @@ async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey]) -> No
 async def write_no_new_empty_threads(
     mongo: Mongo, versions: Versions, members: Members
 ) -> list[ThreadKey]:
-    known = {key: version for key, version in versions.items() if version or members[key]}
-    return await threads_write_threads(mongo, known, members) if known else []
+    known = {key: one for key, one in members.items() if versions.get(key) or one}
+    return await threads_write_threads(mongo, versions, known) if known else []
 
 
 async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:

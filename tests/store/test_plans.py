@@ -14,8 +14,11 @@ from service.activities.types import TYPES
 from service.listing.query import MAX_SCANS, Position
 from service.store.mongo import Mongo
 from service.store.plans import to_finds
+from service.store.threads import refresh_threads
+from service.store.writes import EncodedChange, write_changes
 from tests.commands import CommandWatch
 from tests.conftest import Driver
+from tests.store.conversations import encoded, setting, stored_threads, to_change
 from tests.store.listing import CURSORS, NOON, Listing, Pairs, document
 
 # Keys examined beyond those answered: each scan looks one key further than it gives.
@@ -195,6 +198,21 @@ async def test_single_activities_and_threads_are_found_by_key(
     assert [find["hint"] for find in commands.finds] == ["_id_", "thread_members", "_id_"]
     assert [plan["totalDocsExamined"] for plan in plans] == [1, 50, 1]
     assert all(stage["stage"] not in {"COLLSCAN", "SORT"} for p in plans for stage in _stages(p))
+
+
+async def test_members_of_a_new_thread_are_not_read(mongo: Mongo, commands: CommandWatch) -> None:
+    def emails(*numbers: int) -> list[EncodedChange]:
+        events = [setting(f"acti_{number}", 1, thread_id="acti_t") for number in numbers]
+        return encoded(map(to_change, events))
+
+    finds = []
+    for changes in (emails(1, 2, 3), emails(4)):
+        commands.clear()
+        await refresh_threads(mongo, changes, await write_changes(mongo, changes))
+        finds.append([find["hint"] for find in commands.finds])
+
+    assert finds == [["_id_"], ["_id_", "thread_members", "_id_"]]
+    assert (await stored_threads(mongo))["acti_t"]["n_emails"] == 4
 
 
 def test_the_organization_comes_first_in_every_filter() -> None:
