@@ -100,7 +100,8 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, things: Collection[_Thing], at_most: int) -> AsyncIterator[list[_Thing]]:
-        """Have those of these things that nobody else has, one of them at least."""
+        """Have those of these things that nobody else has, one of them at least. Not in the order
+        of asking: who has had a thing must not ask for it again at once."""
         while not (free := [thing for thing in things if thing not in self._busy]):
             await self._freed.wait()
         mine = free[:at_most]

@@ -4,9 +4,10 @@ Nobody relies on anybody: every writer refreshes the threads of its own emails, 
 has written was computed after they were stored. The steps are functions of their own so that a test
 can stop between any two of them.
 
-A thread of which the store knows nothing has no writer that has finished: its members are what this
-batch wrote itself, and are not read. (An empty document is swept in time, but no email is a member
-then; that an overlay may be is looked up.)
+A thread of which the store knows nothing has no writer that has finished. What this batch wrote is in
+it, and whatever else may be belongs to a writer that has yet to refresh it: so its members are not
+read. This rests on every unfinished batch coming again, as all ingestion does. (An empty document is
+swept in time, when no email has been a member for long; that an overlay may be is looked up.)
 
 `_meta.version` of a thread is a value that no other write of any thread ever has, and not a count:
 where a failover takes writes back, a count could stand for another state than the one that was read.
@@ -59,6 +60,7 @@ _DISPENSABLE = (
     "created_by_name",
     "users",
 )
+_THREAD_FIELDS = MEMBER_FIELDS | LATEST_FIELDS | set(OVERLAY_FIELDS)
 _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
     sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
 )
@@ -94,7 +96,7 @@ class Mark:
 class Marks:
     """What to refresh, and what to clear afterwards.
 
-    `own` are the members, as written, of those threads of which the batch knows nothing else.
+    `own` are this batch's members of those threads that none of its doubtful changes names.
     """
 
     threads: frozenset[ThreadKey]
@@ -129,7 +131,7 @@ async def _refresh(
     while True:
         versions = await read_versions(mongo, threads)
         new = [one for one in threads if one in own and one not in versions]
-        written = {one: [decode(change.document) for change in own[one]] for one in new}
+        written = {one: [_to_member(change) for change in own[one]] for one in new}
         stored = await read_members(mongo, [one for one in threads if one not in written])
         threads = await write_threads(mongo, versions, {**written, **stored})
         if not threads:
@@ -165,6 +167,12 @@ async def read_marks(
         tuple(mark for mark in marks if mark.left_threads),
         {thread: own[thread] for thread in own.keys() - others},
     )
+
+
+def _to_member(change: EncodedChange) -> Email:
+    """What is stored, without what no thread shows: a batch holds bytes and not objects."""
+    document = decode(change.document)
+    return {field: value for field, value in document.items() if field in _THREAD_FIELDS}
 
 
 async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:

@@ -33,6 +33,7 @@ from tests.store.conversations import (
     to_change,
 )
 from tests.store.schedules import (
+    STEPS,
     Part,
     Schedule,
     every_interleaving,
@@ -100,6 +101,11 @@ MOVES = Scenario(
 )
 CRASHED_AND_MORE = Scenario(
     "a crashed batch comes again in a larger one", (), ((ONE,), (ONE, in_thread("a", 1, "acti_2")))
+)
+CRASHED_AND_SPLIT = Scenario(
+    "a crashed batch comes again in two",
+    (),
+    ((ONE, in_thread("a", 1, "acti_2")), (ONE,), (in_thread("a", 1, "acti_2"),)),
 )
 # Every schedule of everything, or of the long lists a part.
 IS_LONG = os.environ.get("LONG_TESTS") == "1"
@@ -208,6 +214,20 @@ async def test_a_crashed_batch_that_comes_again_in_a_larger_one_is_healed(
     parts = [Part(0, crashes_after), Part(1)]
 
     assert await wrong_plays(mongo, CRASHED_AND_MORE, parts, [[(0, crashes_after), (1, 6)]]) == []
+
+
+@pytest.mark.usefixtures("gates")
+@pytest.mark.parametrize("crashes_after", range(1, 6))
+async def test_a_crashed_batch_that_comes_again_in_two_is_healed(
+    mongo: Mongo, crashes_after: int
+) -> None:
+    parts = [Part(0, crashes_after), Part(1), Part(2)]
+    schedules = [
+        [(0, crashes_after), (1, steps), (2, len(STEPS)), (1, len(STEPS) - steps)]
+        for steps in range(len(STEPS))
+    ]
+
+    assert await wrong_plays(mongo, CRASHED_AND_SPLIT, parts, schedules) == []
 
 
 # ------------------------------------------------------------------------- faults, planted
