@@ -1,8 +1,10 @@
 """Waits that end."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from typing import Any, TypeVar
+
+CANCEL_AGAIN_SECONDS = 1.0
 
 Answer = TypeVar("Answer")
 
@@ -24,6 +26,17 @@ async def unless(stop: asyncio.Event, coroutine: Coroutine[Any, Any, Answer]) ->
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return answering.result() if answering.done() else None
     finally:
-        answering.cancel()
-        stopping.cancel()
-        await asyncio.wait({answering, stopping})
+        await cancel([answering, stopping])
+
+
+async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel them, and wait until they have ended.
+
+    Once may not be enough: `wait_for` of Python 3.11, on which both drivers rest, goes on with its
+    answer where that comes together with a cancellation.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)

@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.batch import Batch, BatchLimits
-from consumers.deadlines import within
+from consumers.deadlines import cancel, within
 from consumers.positions import Positions
 from service.errors import StoreError
 from service.observability import BYTES_IN_FLIGHT
@@ -101,11 +101,7 @@ class Pipeline:
     async def drop(self) -> None:
         """Forget everything that is not durable, and the positions of the assignment."""
         self.drop_waiting()
-        writes = list(self._writes)
-        for task in writes:
-            task.cancel()
-        if writes:
-            await asyncio.wait(writes)
+        await cancel(self._writes)
 
     def drop_waiting(self) -> None:
         """Forget what has not begun to be written."""

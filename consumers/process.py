@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from consumers.cluster import check_cluster, quiet_client
 from consumers.dead_letters import DeadLetterProducer
-from consumers.deadlines import unless, within
+from consumers.deadlines import cancel, unless, within
 from consumers.fuse import Fuse
 from consumers.health import Health
 from consumers.runner import Runner
@@ -68,8 +68,7 @@ async def work(
         watch = asyncio.create_task(_watch_store(mongo, health), name="watch store")
         run = asyncio.create_task(runner.run(stop), name="run")
         done, late = await asyncio.wait({run, watch}, return_when=asyncio.FIRST_COMPLETED)
-        for task in late:
-            task.cancel()
+        await cancel(late)
         for task in done:
             task.result()
 

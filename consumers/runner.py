@@ -14,7 +14,7 @@ from aiokafka import (
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumers.cluster import to_client_options
-from consumers.deadlines import unless, within
+from consumers.deadlines import cancel, unless, within
 from consumers.health import Health
 from consumers.lag import Lag
 from consumers.membership import Membership
@@ -126,9 +126,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.wait(parts)
+            await cancel(parts)
             await self._drain(self._ingest.shutdown_seconds if stop.is_set() else REVOKE_SECONDS)
         for part in done:
             part.result()

@@ -1,10 +1,12 @@
 """Batches on their way, without Kafka: what is taken is written, however the work ends."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
+from consumers import deadlines
 from consumers.batch import Batch
 from consumers.pipeline import Pipeline
 from service.settings import IngestSettings
@@ -39,4 +41,29 @@ async def test_a_drain_writes_the_batch_that_waited_for_a_backlog(count: int) ->
 
     assert sum(written) == count
     assert pipeline.positions.due() == {PARTITION: count}
+    assert not failures
+
+
+async def test_a_write_that_swallows_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `wait_for` of Python 3.11 does where its answer comes together with a cancellation."""
+    monkeypatch.setattr(deadlines, "CANCEL_AGAIN_SECONDS", 0.01)
+    failures: list[BaseException] = []
+    writing = asyncio.Event()
+
+    async def write(_: Batch) -> None:
+        writing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    pipeline = Pipeline(IngestSettings(), write, failures.append)
+    pipeline.take({PARTITION: records(3)})
+    await writing.wait()
+
+    async with asyncio.timeout(5):
+        await pipeline.drop()
+
+    assert pipeline.is_idle
     assert not failures
