@@ -62,7 +62,9 @@ def serve_command() -> None:
 @main.command(help="Create or check the indexes.")
 def indexes() -> None:
     retention = read_section(RetentionSettings)
-    _with_mongo(lambda mongo: ensure_indexes(mongo, retention))
+    # To build one takes as long as it takes; a server that is gone is told by TCP.
+    patient = read_section(MongoSettings).model_copy(update={"socket_timeout_seconds": 0})
+    _with_mongo(lambda mongo: ensure_indexes(mongo, retention), patient)
     click.echo("The indexes are in place.")
 
 
@@ -169,9 +171,11 @@ def _describe(key: ApiKey) -> str:
     )
 
 
-def _with_mongo(ask: Callable[[Mongo], Coroutine[Any, Any, Result]]) -> Result:
+def _with_mongo(
+    ask: Callable[[Mongo], Coroutine[Any, Any, Result]], settings: MongoSettings | None = None
+) -> Result:
     async def run() -> Result:
-        async with connect(read_section(MongoSettings)) as mongo:
+        async with connect(settings or read_section(MongoSettings)) as mongo:
             await require_mongo(mongo)
             return await ask(mongo)
 

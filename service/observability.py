@@ -23,6 +23,13 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 # Records, from a lone live event to a full batch of a backlog.
 SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
+# --- both ---------------------------------------------------------------------------------------
+READY = Gauge(
+    "activity_ready",
+    "1 while the process says that it is ready, 0 while `/readyz` says why not. 0 everywhere: MongoDB"
+    " or Kafka is away, or the indexes are missing.",
+)
+
 # --- the API ------------------------------------------------------------------------------------
 REQUESTS = Counter(
     "activity_http_requests",
@@ -44,6 +51,10 @@ REQUESTS_WAITING = Gauge(
 REQUESTS_REFUSED = Counter(
     "activity_http_requests_refused",
     "Requests for which there was no place, answered 503. A rise: add processes.",
+)
+BYTES_UNSENT = Gauge(
+    "activity_http_bytes_unsent",
+    "Bytes of large answers that clients have not taken yet. High: they read slowly, or not at all.",
 )
 FIND_SECONDS = Histogram(
     "activity_store_find_seconds",
@@ -162,6 +173,7 @@ async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncI
         return web.Response(text=reason or "ok", status=503 if reason else 200)
 
     async def metrics(_: web.Request) -> web.Response:
+        READY.set(await is_ready() is None)
         return web.Response(
             body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

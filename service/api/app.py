@@ -13,6 +13,7 @@ from service.api.failures import error_answer
 from service.api.handlers import Handlers
 from service.api.middlewares import Gate, common_headers, to_request_id
 from service.api.openapi import render_document
+from service.api.outbox import Outbox
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
 from service.errors import StartError
@@ -47,6 +48,7 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
         authentication=Authentication(ask_for_key, max_age_seconds=settings.key_cache_seconds),
         rate_limits=RateLimits(settings.rate_limit),
         capacity=capacity,
+        outbox=Outbox(settings.max_page_bytes * settings.max_requests_in_flight),
         readiness=readiness,
     )
 
@@ -55,8 +57,8 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
 async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
     """Answer on the public port, which is yielded.
 
-    On leaving, no new connection is taken, what is being answered has `shutdown_seconds` to
-    finish, and the rest is cancelled. Raises `StartError` where the port cannot be had.
+    On leaving, no new connection is taken, what is being answered has half of `shutdown_seconds`
+    to finish, and the rest is cancelled. Raises `StartError` where the port cannot be had.
     """
     server = Server(
         gate.handle,
@@ -67,7 +69,8 @@ async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
         max_field_size=MAX_HEADER_BYTES,
         max_headers=MAX_HEADERS,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds)
+    # aiohttp waits so long twice: for the end, and for what it has cancelled.
+    runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds / 2)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.http_host, settings.http_port)

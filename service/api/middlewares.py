@@ -17,6 +17,7 @@ from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
+from service.api.outbox import Outbox, OutgoingResponse
 from service.api.parameters import overrides_method, read_parameters
 from service.api.rate_limits import Allowance, RateLimits
 from service.api.readiness import Readiness
@@ -56,6 +57,7 @@ class Gate:
         authentication: Authentication,
         rate_limits: RateLimits,
         capacity: Capacity,
+        outbox: Outbox,
         readiness: Readiness,
     ) -> None:
         self._routes = routes
@@ -63,6 +65,7 @@ class Gate:
         self._authentication = authentication
         self._rate_limits = rate_limits
         self._capacity = capacity
+        self._outbox = outbox
         self._readiness = readiness
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -72,7 +75,7 @@ class Gate:
         try:
             answer = await self._answer_errors(request, progress)
             status = str(answer.status)
-            response = await to_response(request, answer, progress)
+            response = await to_response(request, answer, progress, self._outbox)
             if self._readiness.is_draining:
                 # A connection that stays open would meet its end between two requests.
                 response.force_close()
@@ -110,6 +113,7 @@ class Gate:
             id=activity_id,
         )
         self._readiness.require_indexes()
+        self._outbox.require_room()
         async with self._capacity:
             return await route.handler(call)
 
@@ -126,7 +130,9 @@ def to_request_id(sent: str | None) -> str:
     return f"{random.getrandbits(96):024x}"
 
 
-async def to_response(request: web.BaseRequest, answer: Answer, progress: Progress) -> web.Response:
+async def to_response(
+    request: web.BaseRequest, answer: Answer, progress: Progress, outbox: Outbox
+) -> web.Response:
     """`answer` with the headers that every answer carries."""
     body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
     headers = common_headers(progress.request_id)
@@ -135,7 +141,7 @@ async def to_response(request: web.BaseRequest, answer: Answer, progress: Progre
         headers["Content-Encoding"] = coding
     if progress.allowance is not None:
         headers |= progress.allowance.headers()
-    return web.Response(body=body, status=answer.status, headers=headers)
+    return OutgoingResponse(outbox, body=body, status=answer.status, headers=headers)
 
 
 def common_headers(request_id: str) -> dict[str, str]:

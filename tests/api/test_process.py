@@ -23,6 +23,8 @@ from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.keys import create_key
 from service.store.mongo import Mongo, connect
+from tests.factories import activity, event, record
+from tests.store.listing import apply
 
 DEADLINE_SECONDS = 20.0
 SECRET = "not to be seen in any log"
@@ -184,6 +186,7 @@ async def test_without_indexes_it_waits_unready(variables: dict[str, str]) -> No
     async with serving(variables) as service:
         missing = "index lead_activity_at is missing"
         await wait_for_status(f"{service.operations_url}/readyz", 503, text=missing)
+        await wait_for_metric(service, "activity_ready 0.0")
         status, text = await get(f"{service.url}/activity/", key.strip())
         assert status == 503
         assert json.loads(text)["error"]["rate_reset"] >= 1
@@ -193,6 +196,25 @@ async def test_without_indexes_it_waits_unready(variables: dict[str, str]) -> No
 
         await wait_for_status(f"{service.url}/activity/", 200, key.strip())
         await wait_for_status(f"{service.operations_url}/readyz", 200)
+        await wait_for_metric(service, "activity_ready 1.0")
+
+
+async def test_indexes_may_take_longer_than_any_other_answer(
+    breakable_mongo_server: MongoServer, database_name: str
+) -> None:
+    variables = environment(breakable_mongo_server.url, database_name)
+    variables["ACTIVITY_MONGO_SOCKET_TIMEOUT_SECONDS"] = "1"
+    async with connect(MongoSettings(url=SecretStr(breakable_mongo_server.url))) as mongo:
+        await mongo.client.admin.command("fsync", lock=True)  # nothing is written meanwhile
+        try:
+            made = asyncio.create_task(invoke("indexes", variables=variables))
+            done, _ = await asyncio.wait([made], timeout=2)
+        finally:
+            await mongo.client.admin.command("fsyncUnlock")
+
+        assert not done
+        assert await made == (0, "The indexes are in place.\n")
+        await mongo.client.drop_database(database_name)
 
 
 @pytest.mark.usefixtures("mongo")
@@ -302,6 +324,26 @@ async def test_what_does_not_finish_in_time_is_cancelled(
         assert (await service.end())[0] == 0
         with pytest.raises(aiohttp.ClientConnectionError):
             await asked
+
+
+async def test_a_client_that_takes_nothing_does_not_delay_the_end(
+    mongo: Mongo, variables: dict[str, str]
+) -> None:
+    notes = [activity("Note", id=f"acti_{number}", note="n" * 200_000) for number in range(100)]
+    await apply(mongo, (record(event(note)) for note in notes))
+    key = await create_key(mongo, "orga_1", "")
+    async with serving(variables | {"ACTIVITY_SHUTDOWN_SECONDS": "4"}) as service:
+        port = service.started["http_port"]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        head = f"GET /api/v1/activity/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n"
+        writer.write(head.encode())
+        await wait_for_metric(service, "activity_http_bytes_unsent 2.")
+
+        service.process.send_signal(signal.SIGTERM)
+
+        async with asyncio.timeout(6):
+            assert (await service.end())[0] == 0
+        writer.transport.abort()
 
 
 async def wait_for_metric(service: Service, line: str) -> None:
