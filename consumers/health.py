@@ -4,13 +4,16 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 from service.observability import RETRIES
 
 log = logging.getLogger(__name__)
 
 Cause = Literal["mongodb", "indexes", "kafka", "dead_letters"]
+for _cause in get_args(Cause):
+    # From 0 on, or Prometheus would not see the first retry of a cause as a rise.
+    RETRIES.labels(_cause)
 
 STUCK_SECONDS = 60.0
 

@@ -28,9 +28,12 @@ class Lag:
         """Raises `KafkaError` where no answer comes for minutes, or no record though there are some:
         whatever has died inside the client, only a fresh one helps."""
         self._answered = time.monotonic()
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            await self._measure(consumer, pipeline)
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL_SECONDS)
+                await self._measure(consumer, pipeline)
+        finally:
+            _forget()
 
     async def _measure(self, consumer: AIOKafkaConsumer, pipeline: Pipeline) -> None:
         try:
@@ -53,8 +56,7 @@ class Lag:
 
     def _report(self, ends: Mapping[TopicPartition, int], pipeline: Pipeline) -> None:
         positions = pipeline.positions
-        LAG_RECORDS.clear()
-        LAG_SECONDS.clear()
+        _forget()
         ages = [0.0]
         for partition, end in ends.items():
             reached = positions.reached(partition)
@@ -79,3 +81,9 @@ class Lag:
             return 0.0
         self._waiting[partition] = (position, since if last == position else now)
         return now - self._waiting[partition][1]
+
+
+def _forget() -> None:
+    """A partition that nobody measures has no lag, rather than its last one for ever."""
+    LAG_RECORDS.clear()
+    LAG_SECONDS.clear()

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from consumers.batch import Batch
 from consumers.health import Health
 from consumers.runner import Runner
+from service.observability import LAG_RECORDS
 from service.settings import IngestSettings, KafkaSettings
 from tests.ingest.group import Group, until
 
@@ -37,14 +38,19 @@ async def test_a_member_that_waits_for_brokers_stops_at_once(servers: int) -> No
         await asyncio.wait_for(run, 5)
 
 
-async def test_a_member_that_has_gone_works_on_no_partition(group: Group) -> None:
+async def test_a_member_that_has_gone_has_no_partition_and_no_lag(group: Group) -> None:
     def assigned() -> float | None:
         return REGISTRY.get_sample_value("activity_partitions_assigned")
 
     async def has_some() -> bool:
         return bool(assigned())
 
+    async def has_lag() -> bool:
+        return any(family.samples for family in LAG_RECORDS.collect())
+
     async with group.member():
         await until(has_some)
+        await until(has_lag)
 
     assert assigned() == 0
+    assert not await has_lag()
