@@ -63,6 +63,18 @@ _ONE_LEAD = " Needs exactly one lead."
 _ANY_TEXT = (Form.FIELDS, Form.TEXTS, Form.CURSOR)
 ERROR_STATUSES = (400, 401, 404, 413, 414)
 LATER_STATUSES = (429, 503, 504)
+# Answered before it is known whose the request is, and so what is left of its rate.
+_BEFORE_THE_KEY = (401, 414)
+_FAILURE_HEADERS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    429: (
+        "RateLimit-Reset",
+        "X-Rate-Limit-Limit",
+        "X-Rate-Limit-Remaining",
+        "X-Rate-Limit-Reset",
+    ),
+}
 
 
 @cache
@@ -148,7 +160,7 @@ def _get(
     parameters: Sequence[str],
     headers: Sequence[str] = (),
 ) -> Operation:
-    shown = {name: _reference("headers", name) for name in ("X-Request-Id", "RateLimit", *headers)}
+    shown = _shown("X-Request-Id", "RateLimit", *headers)
     content = {"application/json": MediaType(schema=_reference("schemas", schema))}
     failures = {
         str(status): _reference("responses", str(status))
@@ -172,7 +184,9 @@ def _get_document() -> Operation:
         tags=["about"],
         security=[],
         responses={
-            "200": Response(description=phrase(200), content=content),
+            "200": Response(
+                description=phrase(200), headers=_shown("X-Request-Id"), content=content
+            ),
             "414": _reference("responses", "414"),
         },
     )
@@ -281,6 +295,10 @@ def _headers() -> dict[str, Header | Reference]:
         "RateLimit": "As in `limit=60, remaining=59, reset=1`; absent where there is no limit.",
         "Link": 'The next page, `</api/v1/activity/?_cursor=...>; rel="next"`.',
         "Retry-After": "Whole seconds.",
+        "RateLimit-Reset": "Whole seconds until the key has its requests again.",
+        "X-Rate-Limit-Limit": "Requests of a window.",
+        "X-Rate-Limit-Remaining": "Requests left of it.",
+        "X-Rate-Limit-Reset": "As `RateLimit-Reset`.",
         "WWW-Authenticate": "Basic and Bearer.",
         "Allow": "GET, HEAD",
     }
@@ -291,19 +309,21 @@ def _headers() -> dict[str, Header | Reference]:
 
 
 def _failures() -> dict[str, Response | Reference]:
-    more = {401: ("WWW-Authenticate",), 405: ("Allow",)}
-    errors = {
-        str(status): _failure(status, "Error", more.get(status, ()))
-        for status in (*ERROR_STATUSES, 405)
-    }
-    later = {str(status): _failure(status, "Later", ("Retry-After",)) for status in LATER_STATUSES}
-    return {**errors, **later}
+    schemas = dict.fromkeys((*ERROR_STATUSES, 405), "Error") | dict.fromkeys(
+        LATER_STATUSES, "Later"
+    )
+    return {str(status): _failure(status, schema) for status, schema in schemas.items()}
 
 
-def _failure(status: int, schema: str, headers: tuple[str, ...]) -> Response:
+def _failure(status: int, schema: str) -> Response:
+    headers = ["X-Request-Id", *_FAILURE_HEADERS.get(status, ())]
+    if status not in _BEFORE_THE_KEY:
+        headers.append("RateLimit")
+    if status in LATER_STATUSES:
+        headers.append("Retry-After")
     return Response(
         description=phrase(status),
-        headers={name: _reference("headers", name) for name in ("X-Request-Id", *headers)},
+        headers=_shown(*headers),
         content={"application/json": MediaType(schema=_reference("schemas", schema))},
     )
 
@@ -391,6 +411,10 @@ def _error(error: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": properties,
     }
+
+
+def _shown(*headers: str) -> dict[str, Header | Reference]:
+    return {name: _reference("headers", name) for name in headers}
 
 
 def _reference(kind: str, name: str) -> Reference:

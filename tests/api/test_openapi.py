@@ -13,7 +13,8 @@ from openapi_pydantic import OpenAPI
 from service.activities.types import TYPES
 from service.api.openapi import build_document
 from service.listing.parameters import PARAMETERS
-from tests.api.conftest import BASE_PATH, Api
+from service.store.mongo import Mongo
+from tests.api.conftest import BASE_PATH, Api, Reply, serving
 from tests.api.examples import IS_LONG
 from tests.api.schemathesis_hooks import records
 from tests.factories import OWN_PATHS, activity, event, record
@@ -88,7 +89,8 @@ def test_every_path_and_parameter_is_in_the_document() -> None:
 
 
 def resolved(reference: dict[str, str]) -> dict[str, Any]:
-    row = DOCUMENT["components"]["parameters"][reference["$ref"].rpartition("/")[2]]
+    _, _, kind, name = reference["$ref"].split("/")
+    row = DOCUMENT["components"][kind][name]
     assert isinstance(row, dict)
     return row
 
@@ -149,3 +151,33 @@ async def test_errors_are_of_their_schema(api: Api) -> None:
     assert not conforms(refused, "Later")
     assert not conforms({**refused, "internal": 1}, "Error")
     assert conforms((await api.ask("/me/")).content, "Me")
+
+
+async def test_the_headers_of_every_answer_are_in_the_document(mongo: Mongo) -> None:
+    rows = [event(activity("Note", id=f"acti_{number}")) for number in range(2)]
+    asked = [("/activity/", {"_limit": "1"}), ("/activity/", {"_limit": "x"}), ("/nothing/", {})]
+    listing = DOCUMENT["paths"][f"{BASE_PATH}/activity/"]["get"]["responses"]
+    described = DOCUMENT["paths"][f"{BASE_PATH}/openapi.json"]["get"]["responses"]
+    async with serving(mongo, rate_limit=f"{len(asked)}/minute") as api:
+        await api.apply(map(record, rows))
+        replies = [await api.ask(path, list(query.items())) for path, query in asked]
+        replies.append(await api.ask("/activity/"))
+        replies.append(await api.ask("/activity/", headers={"Authorization": "Bearer none"}))
+        replies.append(await api.ask("/activity/", [("lead_id", "x" * 20_000)]))
+        document = await api.ask("/openapi.json")
+
+    assert [reply.status for reply in replies] == [200, 400, 404, 429, 401, 414]
+    for reply in replies:
+        response = listing[str(reply.status)]
+        said = response if reply.status == 200 else resolved(response)
+        assert own_headers(reply) == {name.lower() for name in said["headers"]}
+    assert own_headers(document) == {"x-request-id"}
+    assert set(described["200"]["headers"]) == {"X-Request-Id"}
+
+
+def own_headers(reply: Reply) -> set[str]:
+    """But those that HTTP itself says something of."""
+    return {name.lower() for name in reply.headers} - {
+        *("connection", "content-encoding", "content-length", "content-type"),
+        *("date", "server", "transfer-encoding", "vary"),
+    }
