@@ -134,12 +134,11 @@ def compare(base: str, options: tuple[str, ...]) -> None:
     """Measure the commit BASE and this tree, and print their ratios side by side."""
     commit = _git("rev-parse", "--short", base)
     tree, old, new = RESULTS / commit, RESULTS / f"{commit}.json", RESULTS / "result.json"
-    if not old.exists():
-        _git("worktree", "add", "--force", "--detach", str(tree), commit)
-        try:
-            _run_bench(tree, old.absolute(), options)
-        finally:
-            _git("worktree", "remove", "--force", str(tree))
+    _git("worktree", "add", "--force", "--detach", str(tree), commit)
+    try:
+        _run_bench(tree, old.absolute(), options)
+    finally:
+        _git("worktree", "remove", "--force", str(tree))
     _run_bench(Path(), new.absolute(), options)
     _print_comparison(json.loads(old.read_text()), json.loads(new.read_text()))
 
