@@ -309,18 +309,18 @@ def _headers() -> dict[str, Header | Reference]:
 
 
 def _failures() -> dict[str, Response | Reference]:
-    schemas = dict.fromkeys((*ERROR_STATUSES, 405), "Error") | dict.fromkeys(
-        LATER_STATUSES, "Later"
-    )
-    return {str(status): _failure(status, schema) for status, schema in schemas.items()}
+    statuses = (*ERROR_STATUSES, 405, *LATER_STATUSES)
+    return {str(status): _failure(status) for status in statuses}
 
 
-def _failure(status: int, schema: str) -> Response:
+def _failure(status: int) -> Response:
     headers = ["X-Request-Id", *_FAILURE_HEADERS.get(status, ())]
     if status not in _BEFORE_THE_KEY:
         headers.append("RateLimit")
-    if status in LATER_STATUSES:
+    passes = status in LATER_STATUSES
+    if passes:
         headers.append("Retry-After")
+    schema = "Later" if passes else "Error"
     return Response(
         description=phrase(status),
         headers=_shown(*headers),

@@ -1,8 +1,8 @@
 """Answers on their way to their clients, who may be slow to take them.
 
 An answer gives its place in `Capacity` back when it is made: who takes it slowly keeps nobody else
-from being answered. But it stays in memory until it is taken. So what waits is counted, and bounded
-by the answers that wait no longer than `MAX_SEND_SECONDS`.
+from being answered. But it stays in memory until it is taken, so the bytes that wait are counted and
+bounded, and none waits longer than `MAX_SEND_SECONDS`.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ class Outbox:
 
 
 class OutgoingResponse(web.Response):
-    """A response that is in the outbox while it is written. Its connection is cut where its client
-    does not take it in time."""
+    """A response that is in the outbox while it is written. A client that does not take it in time
+    loses its connection."""
 
     def __init__(
         self, outbox: Outbox, *, body: bytes, status: int, headers: Mapping[str, str]
