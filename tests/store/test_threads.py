@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from service.activities.events import Change
 from service.store import threads
 from service.store.mongo import Mongo, Turns
-from service.store.threads import Members, ThreadKey, read_members, refresh_threads
+from service.store.threads import (
+    Members,
+    ThreadKey,
+    Versions,
+    read_members,
+    refresh_threads,
+)
 from service.store.writes import write_changes
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
@@ -144,6 +150,23 @@ async def test_members_are_read_without_what_no_thread_shows(mongo: Mongo) -> No
 
     assert not any(key.startswith(("body_html", "body_text")) for one in members for key in one)
     assert sum("body_preview" in one for one in members) == 5
+
+
+async def test_own_emails_are_held_without_what_no_thread_shows(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Any] = []
+    write_threads = threads.write_threads
+
+    async def look_and_write(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
+        held.extend(email for emails in members.values() for email in emails)
+        return await write_threads(mongo, versions, members)
+
+    monkeypatch.setattr(threads, "write_threads", look_and_write)
+    await apply(mongo, setting("acti_1", 1, thread_id="acti_t", body_text="b", unknown=[{}]))
+
+    assert [email["id"] for email in held] == ["acti_1"]
+    assert not {"body_text", "unknown", "_meta"} & held[0].keys()
 
 
 async def test_an_email_may_become_a_note_between_two_reads(
