@@ -50,7 +50,8 @@ REQUESTS_WAITING = Gauge(
 )
 REQUESTS_REFUSED = Counter(
     "activity_http_requests_refused",
-    "Requests for which there was no place, answered 503. A rise: add processes.",
+    "Requests for which there was no place, or no room for an answer beside those that clients have"
+    " not taken, answered 503. A rise: add processes, or see who reads slowly.",
 )
 BYTES_UNSENT = Gauge(
     "activity_http_bytes_unsent",
