@@ -52,6 +52,7 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_setting_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "url"
     secret.write_text("mongodb://somewhere\n")
+    monkeypatch.delenv("ACTIVITY_MONGO_URL", raising=False)
     monkeypatch.setenv("ACTIVITY_MONGO_URL_FILE", str(secret))
 
     settings = read_section(MongoSettings)
