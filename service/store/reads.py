@@ -136,7 +136,7 @@ class _Source:
 async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -> Page:
     """MongoDB gives the rows in their order; one more than the limit tells whether more follow."""
     projection = to_projection(query) if query.limit else to_key_projection(query)
-    rows: list[bytes] = []
+    rows: list[memoryview] = []
     missing, last, following = query.limit, None, None
     for find in to_finds(query):
         if following is not None:
@@ -182,13 +182,13 @@ async def _find_places(source: _Source, query: Query) -> list[_Place]:
 
 async def _render_by_id(
     source: _Source, query: Query, ids: list[str], renderer: RowRenderer
-) -> list[bytes]:
+) -> list[memoryview]:
     """The rows of these stored ids in their order, without those that have gone meanwhile."""
     if not ids:
         return []
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
-    rows: dict[str, bytes] = {}
+    rows: dict[str, memoryview] = {}
     async with aclosing(source.ask(find, to_projection(query))) as groups:
         async for group in groups:
             rows |= {document["id"]: renderer.render([document]) for document in group}
@@ -209,7 +209,7 @@ def _to_place(query: Query, document: Mapping[str, Any]) -> _Place:
     return _Place(document[query.sort.field], document["id"])
 
 
-def _to_page(rows: list[bytes], last: _Place | None, following: _Place | None) -> Page:
+def _to_page(rows: list[memoryview], last: _Place | None, following: _Place | None) -> Page:
     """Inside a tie the next page begins behind an id, else beyond a time."""
     if last is None or following is None:
         return Page(rows, following is not None, next=None)

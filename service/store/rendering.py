@@ -4,7 +4,7 @@
 every projection leaves them out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -27,9 +27,16 @@ def to_json(content: Any) -> bytes:
 
 
 def render_page(page: Page) -> bytes:
-    """The body of a listing's answer."""
-    has_more = b"true" if page.has_more else b"false"
-    return b'{"has_more":%b,"data":[%b]}' % (has_more, b",".join(page.rows))
+    """The body of a listing's answer, for which its rows are copied once."""
+    opening = b'{"has_more":true,"data":[' if page.has_more else b'{"has_more":false,"data":['
+    return b"".join([opening, *_separated(page.rows), b"]}"])
+
+
+def _separated(rows: Sequence[memoryview]) -> Iterator[bytes | memoryview]:
+    for place, piece in enumerate(rows):
+        if place:
+            yield b","
+        yield piece
 
 
 def to_row(
@@ -59,7 +66,7 @@ class RowRenderer:
         self._max_bytes = max_bytes
         self._bytes = _ENVELOPE_BYTES - _COMMA_BYTES
 
-    def render(self, documents: list[dict[str, Any]]) -> bytes:
+    def render(self, documents: list[dict[str, Any]]) -> memoryview:
         """One piece of a page: rows with commas between.
 
         Raises `InvalidRequest` as soon as the page is larger than it may be.
@@ -69,7 +76,7 @@ class RowRenderer:
                 to_row(document, fields=self._fields, strips_emails=self._strips_emails)
                 for document in documents
             ]
-        piece = to_json(documents)[1:-1]
+        piece = memoryview(to_json(documents))[1:-1]
         self._bytes += len(piece) + _COMMA_BYTES
         if self._bytes > self._max_bytes:
             raise InvalidRequest(
