@@ -100,7 +100,7 @@ class Gate:
             _require_read(request)
             return self._openapi
         caller = await self._authentication.authenticate(request.headers.get("Authorization"))
-        await self._take_allowance(caller.id, progress)
+        self._take_allowance(caller.id, progress)
         route, activity_id = self._routes.find(path)
         progress.route = route.path
         _require_read(request)
@@ -117,8 +117,8 @@ class Gate:
         async with self._capacity:
             return await route.handler(call)
 
-    async def _take_allowance(self, key_id: str, progress: Progress) -> None:
-        progress.allowance = allowance = await self._rate_limits.take(key_id)
+    def _take_allowance(self, key_id: str, progress: Progress) -> None:
+        progress.allowance = allowance = self._rate_limits.take(key_id)
         if allowance is not None and allowance.is_exceeded:
             raise RateLimited("API call count exceeded for this period")
 

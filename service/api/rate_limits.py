@@ -1,14 +1,15 @@
 """How often a key may ask (contract 3.6), counted in this process alone."""
 
 import math
-import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem, parse_many
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
+from throttled import MemoryStore, RateLimiterType, Throttled
+from throttled.exceptions import DataError
 
 from service.errors import StartError
+
+# Beyond so many keys within one window, those that have asked longest ago count from 0 again.
+MAX_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +40,39 @@ class Allowance:
 
 
 class RateLimits:
-    """One fixed window a key, opened by its first request."""
+    """Fixed windows, which begin with the clock's second, minute, hour or day."""
 
     def __init__(self, rate: str) -> None:
         """Raises `StartError` where `rate` is neither empty (off) nor like `60/second`."""
-        self._item = parse_rate(rate)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._throttled = to_throttled(rate) if rate.strip() else None
 
-    async def take(self, key_id: str) -> Allowance | None:
+    def take(self, key_id: str) -> Allowance | None:
         """Count one request; None where there is no limit."""
-        if self._item is None:
+        if self._throttled is None:
             return None
-        is_allowed = await self._limiter.hit(self._item, key_id)
-        stats = await self._limiter.get_window_stats(self._item, key_id)
+        result = self._throttled.limit(key_id)
         return Allowance(
-            limit=self._item.amount,
-            window_seconds=self._item.get_expiry(),
-            remaining=stats.remaining,
-            reset_seconds=max(1, math.ceil(stats.reset_time - time.time())),
-            is_exceeded=not is_allowed,
+            limit=result.state.limit,
+            window_seconds=self._throttled.limiter.quota.period_sec,
+            remaining=result.state.remaining,
+            reset_seconds=max(1, math.ceil(result.state.reset_after)),
+            is_exceeded=result.limited,
         )
 
 
-def parse_rate(rate: str) -> RateLimitItem | None:
+def to_throttled(rate: str) -> Throttled:
     """Raises `StartError`."""
-    if not rate.strip():
-        return None
     try:
-        (item,) = parse_many(rate)
-    except ValueError:
+        throttled = Throttled(
+            using=RateLimiterType.FIXED_WINDOW.value,
+            quota=rate,
+            store=MemoryStore(options={"MAX_SIZE": MAX_KEYS}),
+        )
+    except (DataError, ValueError, OverflowError):
+        throttled = None
+    # A window knows no bursts.
+    if throttled is None or throttled.limiter.quota.burst != throttled.limiter.quota.get_limit():
         raise StartError(
             "ACTIVITY_RATE_LIMIT: not a rate (per key and process, e.g. 60/second; empty = off)"
-        ) from None
-    return item
+        )
+    return throttled
