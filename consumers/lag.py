@@ -28,6 +28,7 @@ class Lag:
         """Raises `KafkaError` where no answer comes for minutes, or no record though there are some:
         whatever has died inside the client, only a fresh one helps."""
         self._answered = time.monotonic()
+        self._waiting.clear()
         try:
             while True:
                 await asyncio.sleep(INTERVAL_SECONDS)
@@ -57,6 +58,8 @@ class Lag:
     def _report(self, ends: Mapping[TopicPartition, int], pipeline: Pipeline) -> None:
         positions = pipeline.positions
         _forget()
+        # A partition that is another member's by now waits for nobody here.
+        self._waiting = {one: waits for one, waits in self._waiting.items() if one in ends}
         ages = [0.0]
         for partition, end in ends.items():
             reached = positions.reached(partition)
