@@ -106,15 +106,14 @@ class Writer:
         await self._insist("mongodb", StoreError, attempt)
 
     async def _set_aside(self, batch: Batch) -> None:
-        self._fuse.judge(batch.judged())
-        if not batch.refusals:
-            return
         letters = [to_letter(refusal, self._dead_letter_topic) for refusal in batch.refusals]
 
         async def attempt() -> None:
             await self._dead_letters.send(letters)
 
-        await self._insist("dead_letters", KafkaError, attempt)
+        with self._fuse.judged(batch.judged()):
+            if letters:
+                await self._insist("dead_letters", KafkaError, attempt)
 
     async def _insist(
         self, cause: Cause, error: type[Exception], attempt: Callable[[], Coroutine[Any, Any, None]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,26 +120,45 @@ def test_markers_are_skipped_only_when_nothing_is_in_flight() -> None:
     assert positions.due() == {PARTITION: 6}
 
 
+def judge(fuse: Fuse, are_dead_letters: list[bool]) -> None:
+    """As of a batch whose dead letters are published at once."""
+    with fuse.judged(are_dead_letters):
+        pass
+
+
 def test_fuse_blows_above_its_ratio_only() -> None:
     fuse = Fuse(0.5)
 
-    fuse.judge([False, True] * 2000)
+    judge(fuse, [False, True] * 2000)
 
     with pytest.raises(Halted, match="501 of the last 1000 records"):
-        fuse.judge([True] * 1000)
+        judge(fuse, [True] * 1000)
 
 
 def test_fuse_waits_for_a_hundred_dead_letters() -> None:
     fuse = Fuse(0.01)
 
-    fuse.judge([True] * 99 + [False] * 900)
+    judge(fuse, [True] * 99 + [False] * 900)
 
     with pytest.raises(Halted):
-        fuse.judge([True])
+        judge(fuse, [True])
 
 
 def test_fuse_of_ratio_one_never_blows() -> None:
-    Fuse(1.0).judge([True] * 5000)
+    judge(Fuse(1.0), [True] * 5000)
+
+
+def test_fuse_counts_nothing_of_a_batch_that_comes_again() -> None:
+    fuse = Fuse(0.5)
+    judge(fuse, [True] * 49)
+
+    for _ in range(3):
+        with pytest.raises(KafkaError), fuse.judged([True] * 50):
+            raise KafkaError
+    judge(fuse, [True] * 50)
+
+    with pytest.raises(Halted, match="100 of the last 100 records"):
+        judge(fuse, [True])
 
 
 def test_ignored_unknown_and_replayed_records_count_nowhere() -> None:

@@ -1,13 +1,23 @@
 """Records that can never be applied, set aside alone and published again (contract 1.6)."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.admin import NewTopic
 
+from consumers.batch import Batch, BatchLimits
+from consumers.dead_letters import DeadLetterProducer
+from consumers.deadlines import cancel
+from consumers.fuse import Fuse
+from consumers.health import Health
+from consumers.writer import Writer
+from deploy.local.kafka import administration
 from service.errors import Halted
 from service.settings import MongoSettings
+from service.store.mongo import Mongo
 from tests.factories import BAD_RECORDS, activity, event, record
 from tests.ingest.group import Group, environment, spawn, until
 
@@ -110,6 +120,44 @@ async def test_one_bad_record_in_a_hundred_does_not_blow_the_fuse(group: Group) 
         await group.until_worked_off()
 
     assert len(await group.dead_letters()) == 20
+
+
+@pytest.fixture
+async def refusing_topic(group: Group) -> AsyncIterator[str]:
+    """It takes no record of more than a few bytes."""
+    name = f"{group.topics.dead_letter}.tiny"
+    async with administration(group.topics.bootstrap_servers) as admin:
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "50"})])
+        yield name
+        await admin.delete_topics([name])
+
+
+async def test_a_batch_that_comes_again_counts_once_for_the_fuse(
+    group: Group, mongo: Mongo, refusing_topic: str
+) -> None:
+    """Its dead letters cannot be published, and it is given up, as a rebalance does it."""
+    bad = ConsumerRecord("calls", 0, 0, 0, 0, None, b"{", None, 0, 1, ())
+    batch = Batch(BatchLimits(max_records=60, max_bytes=1000, max_record_bytes=1000))
+    batch.fill([bad] * 60, 0)
+    fuse, health, stop = Fuse(0.5), Health(), asyncio.Event()
+
+    async def is_refused() -> bool:
+        return health.is_out("dead_letters")
+
+    async with DeadLetterProducer(group.kafka()) as producer:
+        writer = Writer(
+            mongo, producer, refusing_topic, fuse, health, retry_max_seconds=0.1, stop=stop
+        )
+        for _ in range(2):
+            write = asyncio.create_task(writer.write(batch))
+            await until(is_refused)
+            await cancel([write])
+            health.recover("dead_letters")
+
+        with fuse.judged([True] * 99):
+            pass
+        with pytest.raises(Halted), fuse.judged([True]):
+            pass
 
 
 @pytest.fixture
