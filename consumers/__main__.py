@@ -86,8 +86,14 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
         click.echo(f"{count} distinct records would be published")
         return
     with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        _with_kafka(kafka, lambda: replay(kafka, selection, plan, bar.update))
-    click.echo(f"{count} distinct records published")
+        done = _with_kafka(kafka, lambda: replay(kafka, selection, plan, bar.update))
+    if done.gone:
+        click.echo(f"{done.gone} have gone from the topic meanwhile", err=True)
+    for line in done.refused:
+        click.echo(f"refused by its topic: {line}", err=True)
+    click.echo(f"{done.published} distinct records published")
+    if done.refused:
+        raise click.ClickException(f"{len(done.refused)} dead letters were refused by their topics")
 
 
 async def _print_all(kafka: KafkaSettings, selection: Selection) -> int:

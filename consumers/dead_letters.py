@@ -1,13 +1,14 @@
 """Records that can never be applied, set aside with their reason (contract 1.6)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
 from consumers.batch import Refusal
 from consumers.cluster import to_client_options
@@ -81,6 +82,15 @@ class DeadLetterProducer:
     async def send(self, letters: Sequence[Letter]) -> None:
         """Raises `KafkaError` where one was not acknowledged in time: repeat them all, for a dead
         letter may well be there twice."""
+        for fault in await self.try_each(letters):
+            if fault is not None:
+                raise fault
+
+    async def try_each(self, letters: Sequence[Letter]) -> list[KafkaError | None]:
+        """Why each of these was not acknowledged in time, None where it was.
+
+        Raises `KafkaError` where there is nobody to send to.
+        """
         async with self._lock:
             try:
                 producer = await self._get()
@@ -93,10 +103,13 @@ class DeadLetterProducer:
                     )
                     for letter in letters
                 ]
-                await asyncio.gather(*acknowledgements)
+                faults = [await _fault_of(one) for one in acknowledgements]
             except KafkaError:
                 await self._discard()
                 raise
+            if any(faults):
+                await self._discard()
+            return faults
 
     async def _get(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -114,6 +127,14 @@ class DeadLetterProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+
+async def _fault_of(acknowledgement: Awaitable[RecordMetadata]) -> KafkaError | None:
+    try:
+        await acknowledgement
+    except KafkaError as error:
+        return error
+    return None
 
 
 def to_letter(refusal: Refusal, topic: str) -> Letter:

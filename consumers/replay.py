@@ -1,9 +1,9 @@
 """Dead letters read again: to be looked at, or published once more (contract 1.6)."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -26,7 +26,9 @@ from consumers.records import ATTEMPT_HEADER, to_attempt
 from service.errors import StartError
 from service.settings import KafkaSettings
 
-PUBLISH_TOGETHER = 200
+# A dead letter may have 13 MiB, and a replay runs beside the consumer, in its container.
+_MAX_TOGETHER_RECORDS = 200
+_MAX_TOGETHER_BYTES = 4 * 1024 * 1024
 _POLL_MILLISECONDS = 500
 
 Digest = bytes
@@ -53,6 +55,16 @@ class Plan:
 
     attempts: dict[Digest, int]
     lost: int = 0
+
+
+@dataclass(slots=True)
+class Replay:
+    """What became of a plan: `refused` describes dead letters that their own topics do not take,
+    `gone` counts those that the dead-letter topic does not hold any more."""
+
+    published: int = 0
+    refused: list[str] = field(default_factory=list)
+    gone: int = 0
 
 
 async def find_dead_letters(
@@ -85,22 +97,42 @@ async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
 
 async def replay(
     kafka: KafkaSettings, selection: Selection, plan: Plan, on_progress: Callable[[int], None]
-) -> None:
+) -> Replay:
     """Publish every record of the plan once to its own topic, as it first came but for its
     attempt. Safe to stop and to repeat. Raises `KafkaError`."""
     due = dict(plan.attempts)
+    done = Replay()
     letters: list[Letter] = []
+
+    async def publish() -> None:
+        for letter, fault in zip(letters, await producer.try_each(letters), strict=True):
+            if fault is not None and not fault.retriable:
+                # Records travel together: perhaps it was only another one that was refused.
+                (fault,) = await producer.try_each([letter])
+            if fault is None:
+                done.published += 1
+            elif fault.retriable:
+                raise fault
+            else:
+                done.refused.append(f"{describe(letter.record)}  {type(fault).__name__}")
+        on_progress(len(letters))
+        letters.clear()
+
     async with DeadLetterProducer(kafka) as producer:
         async for record in find_dead_letters(kafka, selection):
             attempt = due.pop(to_digest(record), None)
             if attempt is not None:
                 letters.append(_to_letter(record, attempt))
-            if len(letters) >= PUBLISH_TOGETHER:
-                await producer.send(letters)
-                on_progress(len(letters))
-                letters = []
-        await producer.send(letters)
-        on_progress(len(letters))
+            if _is_enough(letters):
+                await publish()
+        await publish()
+    done.gone = len(due)
+    return done
+
+
+def _is_enough(letters: Sequence[Letter]) -> bool:
+    size = sum(len(letter.record.value or b"") for letter in letters)
+    return len(letters) >= _MAX_TOGETHER_RECORDS or size >= _MAX_TOGETHER_BYTES
 
 
 def to_digest(record: ConsumerRecord) -> Digest:

@@ -1,18 +1,21 @@
 """Records that can never be applied, set aside alone and published again (contract 1.6)."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumers.batch import Batch, BatchLimits
 from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel
 from consumers.fuse import Fuse
 from consumers.health import Health
+from consumers.replay import Replay, Selection, plan_replay, replay
 from consumers.writer import Writer
 from deploy.local.kafka import administration
 from service.errors import Halted
@@ -215,6 +218,46 @@ async def test_replay_publishes_each_distinct_record_once(
     assert wet[:2] == (0, "3 distinct records published\n")
     assert await group.stored() == group.expected()
     assert len(await group.dead_letters()) == 6
+
+
+async def test_replay_goes_on_after_a_record_that_its_topic_refuses(
+    group: Group, command_environment: dict[str, str]
+) -> None:
+    topic, incompressible = group.topics.names[0], random.Random(1).randbytes(3000)
+    async with group.producer() as producer:
+        for value in (b"{", incompressible, b"["):
+            await producer.send_and_wait(topic, value, partition=0)
+    async with group.member():
+        await group.until_worked_off()
+    async with administration(group.topics.bootstrap_servers) as admin:
+        small = {"max.message.bytes": "200"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, small)])
+
+    status, output, errors = await run_command(command_environment, "replay")
+
+    assert (status, output) == (1, "2 distinct records published\n")
+    refused, summary = errors.splitlines()[-2:]
+    assert refused.startswith("refused by its topic: ")
+    assert f"invalid_json           {topic}[0]@1 " in refused
+    assert refused.endswith("MessageSizeTooLargeError")
+    assert summary == "Error: 1 dead letters were refused by their topics"
+
+
+async def test_replay_holds_a_few_mebibytes_at_a_time(group: Group) -> None:
+    async with group.producer() as producer:
+        for number in range(6):
+            value = b"{%d" % number + b" " * 1024 * 1024
+            await producer.send_and_wait(group.topics.names[0], value)
+    async with group.member():
+        await group.until_worked_off()
+    together: list[int] = []
+    plan = await plan_replay(group.kafka(), Selection())
+    plan.attempts[b"nobody's"] = 1
+
+    done = await replay(group.kafka(), Selection(), plan, together.append)
+
+    assert together == [4, 2]
+    assert done == Replay(published=6, gone=1)
 
 
 async def test_replayed_record_that_fails_again_counts_its_attempts(
