@@ -94,7 +94,14 @@ def _check_name(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--organization", required=True, callback=_check_id, help="Its organization's id.")
 @click.option("--name", default="", callback=_check_name, help="What it is for.")
 def create(organization: str, name: str) -> None:
-    click.echo(_with_mongo(lambda mongo: create_key(mongo, organization, name)))
+    key = _with_mongo(lambda mongo: create_key(mongo, organization, name))
+    try:
+        click.echo(key)
+    except OSError as error:
+        key_id = key.partition(".")[0]
+        raise click.ClickException(
+            f"{key_id} was made and could not be printed ({error.strerror}): revoke it"
+        ) from error
 
 
 @keys.command(name="list", help="Show every key ever made, but not its secret.")

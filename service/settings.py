@@ -9,7 +9,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,6 +30,7 @@ from pydantic_settings import (
 from service.errors import StartError
 
 MEBIBYTE = 1024 * 1024
+MAX_PORT = 65_535
 
 
 class FileSource(EnvSettingsSource):
@@ -84,7 +92,7 @@ CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -169,6 +177,13 @@ class KafkaSettings(Section):
     metadata_max_age_seconds: float = Field(
         30.0, ge=0.1, le=3600, description="added partitions are noticed after this"
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_ports(cls, servers: str) -> str:
+        if any(int(server.rpartition(":")[2]) > MAX_PORT for server in servers.split(",")):
+            raise ValueError(f"a port is at most {MAX_PORT}")
+        return servers
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:

@@ -9,13 +9,14 @@ from deploy.local.foreground import run_in_foreground
 from deploy.local.kafka import create_dead_letter_topic, create_topics
 from deploy.local.processes import Server
 from deploy.local.stack import Stack, running_stack
-from service.settings import KafkaSettings
+from service.settings import KafkaSettings, read_section
 
 
 async def _serve() -> int:
+    settings = read_section(KafkaSettings)
     async with running_stack() as stack:
         if isinstance(stack.kafka, Server):
-            await _create_topics(stack.kafka.bootstrap_servers, KafkaSettings())
+            await _create_topics(stack.kafka.bootstrap_servers, settings)
         click.echo(_describe(stack))
         return int(await asyncio.Event().wait())
 
@@ -29,7 +30,8 @@ def _describe(stack: Stack) -> str:
     ours = [server for server in (stack.kafka, stack.mongo) if isinstance(server, Server)]
     logs = [f"# {server.name} is running, its log is {server.log_path}" for server in ours]
     exports = [f"export {name}='{value}'" for name, value in stack.environment().items()]
-    return "\n".join([*logs, *exports, "# Ctrl-C stops them"])
+    end = "# Ctrl-C stops them" if ours else "# nothing was started; Ctrl-C ends this"
+    return "\n".join([*logs, *exports, end])
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from service.errors import StartError
 
 
 def run_in_foreground(main: Coroutine[Any, Any, int]) -> int:
-    """Run and answer the exit status: its own, 0 after Ctrl-C or SIGTERM, 1 after a `StartError`.
+    """Run and answer the exit status: its own, 0 after Ctrl-C, SIGTERM or the end of the terminal
+    (SIGHUP), 1 after a `StartError`.
 
     However it ends, what `main` has opened is closed before this returns.
     """
     try:
-        return asyncio.run(_ended_by_sigterm(main))
+        return asyncio.run(_ended_by_signal(main))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 0
     except StartError as error:
@@ -24,8 +25,9 @@ def run_in_foreground(main: Coroutine[Any, Any, int]) -> int:
         return 1
 
 
-async def _ended_by_sigterm(main: Coroutine[Any, Any, int]) -> int:
+async def _ended_by_signal(main: Coroutine[Any, Any, int]) -> int:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 a coroutine always runs in one
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await main

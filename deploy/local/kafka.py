@@ -74,8 +74,9 @@ class KafkaServer(Server):
         java = await asyncio.to_thread(find_java)
         jars = await asyncio.to_thread(find_kafka_jars)
         run: list[str | Path] = [java, *_JVM_OPTIONS, "-cp", f"{jars}/*"]
-        properties = self.folder / "server.properties"
-        properties.write_text("".join(f"{key}={value}\n" for key, value in self._merged().items()))
+        properties = "server.properties"
+        content = "".join(f"{key}={value}\n" for key, value in self._merged().items())
+        (self.folder / properties).write_text(content)
         if not (self.folder / "data" / "meta.properties").exists():
             storage = [*run, "kafka.tools.StorageTool", "format", *self._scram_options()]
             await self._run_once([*storage, "-t", _CLUSTER_ID, "-c", properties])
@@ -105,7 +106,8 @@ class KafkaServer(Server):
             "listener.security.protocol.map": ",".join(
                 f"{name}:{protocol}" for name, protocol in protocols.items()
             ),
-            "log.dirs": str(self.folder / "data"),
+            # Below its working directory, whose name may hold what Java does not read here.
+            "log.dirs": "data",
             **self._properties,
         }
 

@@ -76,10 +76,11 @@ async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
         site = web.TCPSite(runner, settings.http_host, settings.http_port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no host has such a name"
             raise StartError(
-                f"ACTIVITY_HTTP_HOST, ACTIVITY_HTTP_PORT: cannot listen on {settings.http_host},"
-                f" port {settings.http_port}: {error.strerror}"
+                f"ACTIVITY_HTTP_HOST, ACTIVITY_HTTP_PORT: cannot listen on {settings.http_host!r},"
+                f" port {settings.http_port}: {reason}"
             ) from error
         yield runner.addresses[0][1]
     finally:

@@ -59,6 +59,8 @@ async def find_keys(mongo: Mongo) -> list[ApiKey]:
 
 async def revoke_key(mongo: Mongo, key_id: str) -> bool:
     """Put a key out of force; False where there is none of that id. Raises `StoreUnavailable`."""
+    if not key_id.isascii():
+        return False  # an argument that is no UTF-8 cannot be sent
     first_time = {"$ifNull": ["$revoked_at", datetime.now(UTC)]}
     with translated_errors():
         result = await mongo.api_keys.update_one(

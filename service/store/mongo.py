@@ -144,10 +144,13 @@ async def ping(mongo: Mongo) -> None:
 
     Its text is one line without secrets, fit for a `StartError`.
     """
-    with translated_errors():
-        await mongo.client.admin.command("ping")
-        # `ping` needs no rights; this does.
-        await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+    try:
+        with translated_errors():
+            await mongo.client.admin.command("ping")
+            # `ping` needs no rights; this does, and says what is wrong with the connection string.
+            await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+    except OperationFailure as error:
+        raise StoreUnavailable(f"MongoDB refuses to be asked: {_one_line(error)}") from error
 
 
 async def require_mongo(mongo: Mongo) -> None:

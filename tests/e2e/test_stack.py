@@ -110,7 +110,7 @@ def test_run_folder_goes_unless_a_message_may_name_it() -> None:
     kept.rmdir()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_servers_end_with_the_process_that_started_them(number: signal.Signals) -> None:
     with running_module({"ACTIVITY_KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"}) as process:
         folder = log_folder(read_until_prompt(process))

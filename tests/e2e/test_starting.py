@@ -1,6 +1,7 @@
 """What cannot start says why, in one line that its operator can act on."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -70,10 +71,12 @@ def closed_port() -> str:
     ("command", "variable", "value"),
     [
         (SERVE, "ACTIVITY_HTTP_PORT", "eighty"),
+        (SERVE, "ACTIVITY_HTTP_HOST", "a" * 64),
         (SERVE, "ACTIVITY_RATE_LIMIT", "often"),
         (SERVE, "ACTIVITY_MONGO_URL", "http://localhost"),
         (INDEXES, "ACTIVITY_TOMBSTONE_DAYS", "0"),
         (RUN, "ACTIVITY_BATCH_MAX_RECORDS", "many"),
+        (RUN, "ACTIVITY_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:99999"),
         (RUN, "ACTIVITY_KAFKA_TOPICS", ""),
         (RUN, "ACTIVITY_KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
     ],
@@ -103,6 +106,68 @@ def test_unreachable_mongodb_is_named(
     assert "MongoDB" in complaint
     assert closed_port in complaint
     assert "hidden" not in complaint
+
+
+def test_what_mongodb_refuses_to_read_is_one_line(environment: Environment) -> None:
+    environment["ACTIVITY_MONGO_URL"] += "&readConcernLevel=foo"
+
+    assert "readConcern" in complaint_of(*SERVE, environment=environment)
+
+
+def test_key_that_cannot_be_printed_is_named(environment: Environment) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "service", "keys", "create", "--organization", "orga_1"],
+            cwd=PROJECT,
+            env={**os.environ, **environment},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"Error: key_[0-9a-f]{24} was made and could not be printed .*: revoke it\n",
+        process.stderr,
+    )
+
+
+@pytest.mark.parametrize("argument", ["key_0", "\udcff"])
+def test_key_that_is_none_cannot_be_revoked(environment: Environment, argument: str) -> None:
+    complaint = complaint_of("service", "keys", "revoke", argument, environment=environment)
+
+    assert complaint.startswith("Error: there is no key ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ACTIVITY_MONGO_URL", "mongodb://127.0.0.1:{closed_port}"),
+        ("ACTIVITY_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:{closed_port}"),
+        ("ACTIVITY_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:port"),
+    ],
+)
+def test_demo_on_servers_that_are_not_there_says_so(
+    environment: Environment, variable: str, value: str, closed_port: str
+) -> None:
+    environment[variable] = value.format(closed_port=closed_port)
+    process = subprocess.run(
+        [sys.executable, "-m", "deploy.local.demo", "--once"],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"(ACTIVITY_KAFKA_BOOTSTRAP_SERVERS: |MongoDB cannot be reached: ).*\n", process.stderr
+    )
+    assert "Kafka and MongoDB are up" not in process.stdout
 
 
 def test_unreachable_kafka_is_named(environment: Environment, closed_port: str) -> None:

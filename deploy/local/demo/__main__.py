@@ -10,7 +10,14 @@ import click
 from deploy.local.demo import acts
 from deploy.local.demo.clients import running_app, running_producer
 from deploy.local.demo.display import Display
-from deploy.local.demo.place import Place, Processes, choose_place, furnished, running_processes
+from deploy.local.demo.place import (
+    Place,
+    Processes,
+    choose_place,
+    furnished,
+    require_external,
+    running_processes,
+)
 from deploy.local.demo.story import tell
 from deploy.local.folders import run_folder
 from deploy.local.foreground import run_in_foreground
@@ -24,7 +31,9 @@ async def demonstrate(*, once: bool) -> int:
         enter = until_the_end.enter_async_context
         folder = until_the_end.enter_context(run_folder())
         with display.step("Kafka and MongoDB are up"):
-            place = choose_place(await enter(running_stack()))
+            stack = await enter(running_stack())
+            await require_external(stack)
+        place = choose_place(stack)
         with display.step("topics, indexes and an API key are made"):
             key = await enter(furnished(place))
         with display.step("a consumer and the API are ready"):

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from pymongo import AsyncMongoClient
 
+from consumers.cluster import quiet_client, require_kafka
 from deploy.local.commands import ApiProcess, ConsumerProcess, run_command
 from deploy.local.demo.journal import FAMILIES, ORGANIZATION, OTHER_FAMILY
 from deploy.local.kafka import create_dead_letter_topic, create_topics, delete_topics
 from deploy.local.processes import Server
 from deploy.local.stack import Stack, running
+from service.settings import KafkaSettings, MongoSettings, read_section
+from service.store.mongo import connect, require_mongo
 
 PARTITIONS = 3
 
@@ -31,6 +34,16 @@ class Place:
     @property
     def bootstrap_servers(self) -> str:
         return self.stack.kafka.bootstrap_servers
+
+
+async def require_external(stack: Stack) -> None:
+    """Raises `StartError` where servers of somebody else cannot be worked with."""
+    if not isinstance(stack.mongo, Server):
+        async with connect(read_section(MongoSettings)) as mongo:
+            await require_mongo(mongo)
+    if not isinstance(stack.kafka, Server):
+        with quiet_client():
+            await require_kafka(read_section(KafkaSettings))
 
 
 def choose_place(stack: Stack) -> Place:
@@ -59,9 +72,9 @@ async def furnished(place: Place) -> AsyncIterator[str]:
     """
     servers, environment = place.bootstrap_servers, place.environment
     key = ("service", "keys", "create", "--organization", ORGANIZATION, "--name", "demo")
-    await create_topics(servers, place.topics.values(), partitions=PARTITIONS)
-    await create_dead_letter_topic(servers, place.dead_letter_topic)
     try:
+        await create_topics(servers, place.topics.values(), partitions=PARTITIONS)
+        await create_dead_letter_topic(servers, place.dead_letter_topic)
         await run_command("service", "indexes", environment=environment)
         yield await run_command(*key, environment=environment)
     finally:
