@@ -202,6 +202,16 @@ async def test_a_skip_is_exact_at_any_depth(mongo: Mongo, leads: int) -> None:
         assert body["has_more"] == (skip + 100 < len(expected))
 
 
+async def test_one_of_many_leads_may_fill_a_page(mongo: Mongo) -> None:
+    documents = [document(f"acti_{place}", lead_id="lead_0", minutes=place) for place in range(3)]
+    await mongo.activities.insert_many(documents)
+    leads = ("lead_id", ",".join(f"lead_{number}" for number in range(30)))
+
+    walked = await Listing(mongo).walk([leads, ("_limit", "2")])
+
+    assert [row["id"] for row in walked] == ["acti_2", "acti_1", "acti_0"]
+
+
 async def test_a_walk_keeps_its_rows_while_others_arrive(mongo: Mongo) -> None:
     documents = [document(f"acti_{place:03d}", minutes=place // 5) for place in range(60)]
     await mongo.activities.insert_many(documents)
