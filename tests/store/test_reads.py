@@ -14,6 +14,7 @@ from deploy.local.mongodb import MongoServer
 from service.activities.types import TYPES
 from service.errors import InvalidRequest, StoreTimeout
 from service.settings import MongoSettings, RetentionSettings
+from service.store import reads
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from service.store.reads import get_activity
@@ -229,6 +230,27 @@ async def test_a_walk_keeps_its_rows_while_others_arrive(mongo: Mongo) -> None:
     assert [id_ for id_ in seen if id_.startswith("acti")] == sorted_ids(
         documents, "date_created", descending=True
     )
+
+
+async def test_what_goes_while_it_is_read_is_missing(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the find of the places and that of the rows."""
+    notes = [activity("Note", id=f"acti_{n}", lead_id="lead_1") for n in range(3)]
+    await apply(mongo, [record(event(note, id=f"ev_{note['id']}")) for note in notes])
+    gone = deletion(notes[0], date_updated="2026-01-03", id="ev_gone")
+    moved = event({**notes[1], "lead_id": "lead_2"}, date_updated="2026-01-03", id="ev_moved")
+    render_by_id = reads._render_by_id
+
+    async def change_and_render(*asked: Any) -> list[memoryview]:
+        await apply(mongo, [record(gone), record(moved)])
+        return await render_by_id(*asked)
+
+    monkeypatch.setattr(reads, "_render_by_id", change_and_render)
+
+    rows = await Listing(mongo).ids(("lead_id", "lead_1"), ("id__in", "acti_0,acti_1,acti_2"))
+
+    assert rows == ["acti_2"]
 
 
 # --- what is asked for --------------------------------------------------------------------------
