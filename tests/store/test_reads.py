@@ -620,6 +620,33 @@ async def test_a_request_has_one_time_limit_over_all_its_finds(mongo: Mongo) -> 
         await Listing(mongo, max_seconds=0).one("acti_1")
 
 
+class Clock:
+    """Stands for `time`: four seconds pass between two looks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0
+
+    def monotonic(self) -> int:
+        self.seconds += 4
+        return self.seconds
+
+
+async def test_a_later_find_has_what_time_is_left(
+    mongo: Mongo,
+    mongo_driver: Driver,
+    commands: CommandWatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reads, "time", Clock())
+    leads = ("lead_id", ",".join(f"lead_{number}" for number in range(30)))
+
+    with pytest.raises(StoreTimeout):
+        await Listing(mongo, max_seconds=10).page([leads])
+
+    if mongo_driver == "pymongo":
+        assert [find["maxTimeMS"] for find in commands.finds] == [6000, 2000]
+
+
 async def test_a_query_that_runs_too_long_is_ended_by_mongodb(
     breakable_mongo_server: MongoServer, mongo_settings: MongoSettings
 ) -> None:
