@@ -17,7 +17,8 @@ from service.settings import MongoSettings, RetentionSettings
 from service.store import reads
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
-from service.store.reads import get_activity
+from service.store.reads import find_page, get_activity
+from service.store.rendering import render_page
 from tests.api.examples import examples
 from tests.commands import CommandWatch
 from tests.conftest import Driver
@@ -33,7 +34,7 @@ from tests.factories import (
     requests,
 )
 from tests.model import Model, Refusal
-from tests.store.listing import NOON, Listing, apply, as_shown, document
+from tests.store.listing import NOON, Listing, Pairs, apply, as_shown, document
 
 TYPE_NAMES = [row.name for row in TYPES]
 MEBIBYTE = 1024 * 1024
@@ -586,6 +587,20 @@ async def test_a_page_that_is_too_large_names_the_limit(mongo: Mongo) -> None:
         fits, _ = await Listing(mongo, max_page_bytes=5000).page([*asked, ("_limit", "2")])
         assert len(fits["data"]) == 2
     assert await Listing(mongo, max_page_bytes=size + 50).page() == (body, None)
+
+
+@pytest.mark.parametrize("asked", [[], [("id__in", ",".join(f"acti_{n}" for n in range(60)))]])
+async def test_a_page_may_have_exactly_its_bytes(mongo: Mongo, asked: Pairs) -> None:
+    await mongo.activities.insert_many([document(f"acti_{n}") for n in range(60)])
+    query = Listing(mongo).parse(asked)
+    page = await find_page(mongo, query, max_seconds=5, max_page_bytes=MEBIBYTE)
+    size = len(render_page(page))
+
+    body, _ = await Listing(mongo, max_page_bytes=size).page(asked)
+
+    assert len(body["data"]) == 60
+    with pytest.raises(InvalidRequest, match="_limit"):
+        await Listing(mongo, max_page_bytes=size - 1).page(asked)
 
 
 async def test_of_a_huge_page_no_more_is_read_than_may_be_sent(
