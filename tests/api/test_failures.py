@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
+from service.api import parameters
 from service.api.failures import to_error_answer
 from service.api.readiness import Readiness
 from service.errors import (
@@ -359,6 +360,21 @@ async def test_bodies_that_break_off_are_refused(
         answers = await talk(api, await with_key(api, sent), breaks_off=True)
         assert {status for status, _ in answers} <= {400}, (headers, body)
     assert [entry for entry in caplog.records if entry.levelname == "ERROR"] == []
+
+
+async def test_half_a_body_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "_MAX_BODY_SECONDS", 0.2)
+    half = request(ACTIVITY, OVERRIDE, b"Content-Length: 20", method=b"POST", body=b'{"_params"')
+    sent = await with_key(api, half)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+
+    writer.write(sent)
+    async with asyncio.timeout(DEADLINE_SECONDS / 4):
+        answer = await reader.readuntil(b"}}")
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"did not arrive in time" in answer
 
 
 async def test_pipelined_requests_are_answered_in_turn(api: Api) -> None:
