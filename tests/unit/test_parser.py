@@ -163,6 +163,14 @@ def test_a_number_over_its_maximum_is_refused_in_known_words(
     assert "is larger than the maximum" in message
 
 
+def test_two_hundred_scans_are_not_too_many() -> None:
+    leads = ("lead_id", ",".join(f"lead_{number}" for number in range(100)))
+
+    query = parse(leads, ("thread_emails", "true"), ("_skip", "10001"), own="Email")
+
+    assert (query.scans, query.skip) == (200, 10_001)
+
+
 def test_beyond_two_hundred_scans_the_skip_ends_earlier() -> None:
     leads = ",".join(f"lead_{number}" for number in range(15))
     few = ("lead_id", ",".join(leads.split(",")[:14]))
