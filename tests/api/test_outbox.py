@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.api import outbox
+from service.errors import Overloaded
 from service.observability import BYTES_UNSENT
 from service.store.mongo import Mongo
 from tests.api.conftest import Api, serving
@@ -62,6 +63,20 @@ async def test_what_clients_do_not_take_is_bounded(api: Api) -> None:
 
     await until(lambda: unsent() == 0)
     assert (await api.ask("/activity/")).status == 200
+
+
+async def test_an_outbox_filled_to_the_byte_has_no_room() -> None:
+    box = outbox.Outbox(max_bytes=10)
+    taken = asyncio.get_running_loop().create_future()
+    sending = asyncio.create_task(box.send(10, taken))
+    await asyncio.sleep(0)
+
+    with pytest.raises(Overloaded):
+        box.require_room()
+
+    taken.set_result(None)
+    await sending
+    box.require_room()
 
 
 async def test_who_reads_slowly_gets_everything(api: Api) -> None:
