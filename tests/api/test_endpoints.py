@@ -219,6 +219,8 @@ PARAMS: list[tuple[str, Any, Any]] = [
     ("?_limit=1", {"_params": {"_limit": 2}}, ["acti_4", "acti_3"]),
     ("?_limit=1", {"_params": {"_limit": "2"}, "other": 1}, ["acti_4", "acti_3"]),
     ("?_limit=1&_skip=1", {"_params": {"_limit": None, "_skip": 3}}, ["acti_1", "acti_0"]),
+    ("?_limit=1&_cursor=", {"_params": {"_skip": 3}}, ["acti_1"]),
+    ("?_limit=1&_cursor=", {"_params": {"_cursor": "x"}}, (400, ["_cursor"])),
     ("", {"_params": {"id__in": ["acti_1", "acti_3"]}}, ["acti_3", "acti_1"]),
     ("?id__in=acti_0", {"_params": {"id__in": "acti_1,acti_3"}}, ["acti_3", "acti_1"]),
     ("?id__in=acti_0", {"_params": {"id__in": []}}, 5),
