@@ -158,6 +158,14 @@ async def test_no_answer_tells_what_it_runs_on(api: Api) -> None:
     assert reply.headers["Server"] == "activity-service"
 
 
+async def test_who_is_draining_keeps_no_connection(api: Api) -> None:
+    assert "Connection" not in (await api.ask("/me/")).headers
+
+    api.readiness.is_draining = True
+
+    assert (await api.ask("/me/")).headers["Connection"] == "close"
+
+
 async def test_a_content_type_on_a_get_is_ignored(api: Api) -> None:
     for content_type in ("application/json", "nonsense", "multipart/form-data"):
         reply = await api.ask("/activity/", headers={"Content-Type": content_type}, data=b"{")
