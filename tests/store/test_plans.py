@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from service.activities.types import TYPES
-from service.listing.query import MAX_SCANS, Position
+from service.listing.query import MAX_SCANS, Position, Query
 from service.store.mongo import Mongo
-from service.store.plans import to_finds
+from service.store.plans import to_finds, to_projection
 from service.store.threads import refresh_threads
 from service.store.writes import EncodedChange, write_changes
 from tests.commands import CommandWatch
@@ -217,9 +217,22 @@ async def test_members_of_a_new_thread_are_not_read(mongo: Mongo, commands: Comm
 
 def test_the_organization_comes_first_in_every_filter() -> None:
     for _, parameters, own in shapes():
-        query = Listing(None).parse(parameters, own)  # type: ignore[arg-type]  # nothing is asked
-        for find in to_finds(query):
+        for find in to_finds(parse(parameters, own)):
             assert next(iter(find.filter.items())) == ("organization_id", "orga_1")
+
+
+def test_many_names_do_not_reach_mongodb() -> None:
+    few, many = [
+        to_projection(parse([("_fields", ",".join(f"name_{n}" for n in range(count)))]))
+        for count in (100, 101)
+    ]
+
+    assert few["name_99"] == 1
+    assert 1 not in many.values()
+
+
+def parse(parameters: Pairs, own: str | None = None) -> Query:
+    return Listing(None).parse(parameters, own)  # type: ignore[arg-type]  # nothing is asked
 
 
 async def _explain(mongo: Mongo, find: dict[str, Any]) -> dict[str, Any]:
