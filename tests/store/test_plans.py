@@ -13,7 +13,7 @@ import pytest
 from service.activities.types import TYPES
 from service.listing.query import MAX_SCANS, Position, Query
 from service.store.mongo import Mongo
-from service.store.plans import to_finds, to_projection
+from service.store.plans import EMAIL_BODIES, to_finds, to_projection
 from service.store.threads import refresh_threads
 from service.store.writes import EncodedChange, write_changes
 from tests.commands import CommandWatch
@@ -229,6 +229,13 @@ def test_many_names_do_not_reach_mongodb() -> None:
 
     assert few["name_99"] == 1
     assert 1 not in many.values()
+
+
+def test_the_bodies_of_stripped_emails_do_not_travel() -> None:
+    for fields in ([], [("_fields", "_all")]):
+        projection = to_projection(parse([("thread_emails", "true"), *fields]))
+
+        assert dict.fromkeys(EMAIL_BODIES, 0).items() <= projection.items(), fields
 
 
 def parse(parameters: Pairs, own: str | None = None) -> Query:
