@@ -775,13 +775,20 @@ _own_fields: dict[str, Fields] = {
     "EmailThread": _overlay_fields,
     "Note": {"note": st.just("A note"), "pinned_at": instants, "thread_id": st.just(4)},
     "Meeting": {"transcripts": json_values, "starts_at": instants, "ends_at": st.none()},
-    "CustomActivity": {"custom_activity_type_id": _mostly(*CUSTOM_TYPES, rarely=[None, 5])},
+    "CustomActivity": {
+        "custom_activity_type_id": _mostly(*CUSTOM_TYPES, rarely=[None, 5, [*CUSTOM_TYPES]])
+    },
     "OpportunityStatusChange": {
-        "opportunity_id": _mostly(*OPPORTUNITIES, rarely=[None]),
+        "opportunity_id": _mostly(*OPPORTUNITIES, rarely=[None, [*OPPORTUNITIES]]),
         "opportunity_date_won": instants,
     },
-    "FormSubmission": {"form_id": _mostly(*FORMS, rarely=[None]), "values_by_name": json_values},
-    "WhatsAppMessage": {"external_whatsapp_message_id": _mostly(*WHATSAPP_IDS, rarely=[None])},
+    "FormSubmission": {
+        "form_id": _mostly(*FORMS, rarely=[None, [*FORMS]]),
+        "values_by_name": json_values,
+    },
+    "WhatsAppMessage": {
+        "external_whatsapp_message_id": _mostly(*WHATSAPP_IDS, rarely=[None, [*WHATSAPP_IDS]])
+    },
     "SMS": {"date_scheduled": instants},
 }
 _type_names = st.one_of(st.sampled_from(TYPE_NAMES), st.sampled_from(["Email", "EmailThread"]))

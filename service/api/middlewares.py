@@ -18,7 +18,7 @@ from service.api.capacity import Capacity
 from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
 from service.api.outbox import Outbox, OutgoingResponse
-from service.api.parameters import overrides_method, read_parameters
+from service.api.parameters import overrides_method, read_parameters, read_query
 from service.api.rate_limits import Allowance, RateLimits
 from service.api.readiness import Readiness
 from service.errors import MethodNotAllowed, RateLimited, StoreError
@@ -104,7 +104,7 @@ class Gate:
         route, activity_id = self._routes.find(path)
         progress.route = route.path
         _require_read(request)
-        query = list(request.query.items())
+        query = read_query(request)
         call = Call(
             caller=caller,
             query=query,

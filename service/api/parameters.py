@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -26,6 +26,13 @@ def overrides_method(request: web.BaseRequest) -> bool:
         request.method == "POST"
         and request.headers.get("X-HTTP-Method-Override", "").strip().upper() == "GET"
     )
+
+
+def read_query(request: web.BaseRequest) -> Pairs:
+    """The pairs of the query string. Bytes that are no UTF-8 stay apart from any text, as
+    surrogates, so that they can be refused."""
+    query = request.rel_url.raw_query_string
+    return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
 
 
 async def read_parameters(request: web.BaseRequest, query: Pairs) -> Pairs:

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import cramjam
+import pytest
 
 from service.api.handlers import OPENAPI_PATH
 from service.api.parameters import MAX_BODY_BYTES
@@ -396,3 +397,56 @@ async def test_large_bodies_are_compressed_too(api: Api) -> None:
 
     assert reply.headers["Content-Encoding"] == "gzip"
     assert len(reply.content["data"][0]["note"]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("type_name", "field", "value", "path"),
+    [
+        ("OpportunityStatusChange", "opportunity_id", "oppo_1", "status_change/opportunity/"),
+        ("FormSubmission", "form_id", "form_1", "form_submission/"),
+        ("WhatsAppMessage", "external_whatsapp_message_id", "wamid.1", "whatsapp_message/"),
+        ("CustomActivity", "custom_activity_type_id", "actitype_1", "custom/"),
+    ],
+)
+async def test_a_list_that_holds_a_value_is_not_the_value(
+    api: Api, type_name: str, field: str, value: str, path: str
+) -> None:
+    """Such a field is kept and counted (contract 1.3), and MongoDB takes its values for its own."""
+    own = stored(type_name, id="acti_own", lead_id="lead_1", **{field: value})
+    listed = stored(type_name, id="acti_list", lead_id="lead_1", **{field: [value, "other"]})
+    await api.apply([own, listed])
+
+    asked = {
+        f"/activity/{path}": [("lead_id", "lead_1"), (field, value)],
+        "/activity/": [("lead_id", "lead_1"), ("_type", value)],
+    }
+    if type_name != "CustomActivity":
+        del asked["/activity/"]
+    for where, query in asked.items():
+        reply = await api.ask(where, query)
+
+        assert [row["id"] for row in reply.content["data"]] == ["acti_own"]
+
+
+async def test_an_activity_keeps_an_unknown_field_that_another_type_hides(api: Api) -> None:
+    await api.apply([stored("Note", id="acti_1", transcripts=[1])])
+    await api.apply([stored("Meeting", id="acti_2", transcripts=None)])
+
+    for path in ("/activity/acti_1/", "/activity/note/acti_1/"):
+        assert (await api.ask(path)).content["transcripts"] == [1]
+    assert "transcripts" not in (await api.ask("/activity/acti_2/")).content
+    shown = await api.ask("/activity/acti_2/", [("_fields", "transcripts")])
+    assert shown.content == {"transcripts": None}
+
+
+@pytest.mark.parametrize("value", ["%ff", "a%c3", "%ED%A0%80"])
+async def test_what_is_no_utf_8_is_refused(api: Api, value: str) -> None:
+    replaced = "\N{REPLACEMENT CHARACTER}"
+    message = stored("WhatsAppMessage", external_whatsapp_message_id=replaced)
+    await api.apply([message])
+
+    path = f"{BASE_PATH}/activity/whatsapp_message/?external_whatsapp_message_id={value}"
+    reply = await api.ask_raw(path)
+
+    assert reply.status == 400
+    assert "UTF-8" in reply.content["error"]
