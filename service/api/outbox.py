@@ -15,7 +15,7 @@ from service.observability import BYTES_UNSENT, REQUESTS_REFUSED
 
 # A client behind a proxy takes the largest page at once, one at 5 Mbit/s in time.
 MAX_SEND_SECONDS = 60.0
-# What a connection takes over without waiting for its client.
+# What a connection that has sent everything takes over without waiting for its client.
 _NEVER_WAITS_BYTES = 64 * 1024
 
 
@@ -55,9 +55,10 @@ class OutgoingResponse(web.Response):
         self._size = len(body)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        if self._size <= _NEVER_WAITS_BYTES:
-            return await super().write_eof(data)
         transport = None if self._req is None else self._req.transport
+        is_free = transport is None or not transport.get_write_buffer_size()
+        if is_free and self._size <= _NEVER_WAITS_BYTES:
+            return await super().write_eof(data)
         try:
             await self._outbox.send(self._size, super().write_eof(data))
         except TimeoutError:

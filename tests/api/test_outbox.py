@@ -10,7 +10,7 @@ from service.api import outbox
 from service.errors import Overloaded
 from service.observability import BYTES_UNSENT
 from service.store.mongo import Mongo
-from tests.api.conftest import Api, serving
+from tests.api.conftest import BASE_PATH, Api, serving
 from tests.factories import activity, event, record
 
 MEBIBYTE = 1024 * 1024
@@ -28,11 +28,14 @@ async def api(mongo: Mongo) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def asking(api: Api) -> AsyncIterator[asyncio.StreamReader]:
-    """A client that has asked for the listing, and reads only what it is told to."""
+async def asking(
+    api: Api, path: str = "/activity/", *, times: int = 1
+) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that has asked, at once so many times, and reads only what it is told to."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1024)
-    head = f"GET /api/v1/activity/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {await api.key()}"
-    writer.write(f"{head}\r\n\r\n".encode())
+    line = f"GET {BASE_PATH}{path} HTTP/1.1"
+    head = f"{line}\r\nHost: x\r\nAuthorization: Bearer {await api.key()}\r\n\r\n"
+    writer.write(head.encode() * times)
     try:
         yield reader
     finally:
@@ -99,3 +102,18 @@ async def test_who_takes_nothing_is_cut_off(api: Api, monkeypatch: pytest.Monkey
 
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
             await reader.readexactly(PAGE_BYTES)
+
+
+async def test_small_answers_behind_one_another_are_bounded_too(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes out at once where the connection is free; here the one before is in the way."""
+    monkeypatch.setattr(outbox, "MAX_SEND_SECONDS", 0.5)
+    await api.apply([record(event(activity("Note", id="acti_small", note="n" * 60_000)))])
+
+    async with asking(api, "/activity/acti_small/", times=300) as reader:
+        await until(lambda: unsent() > 0)
+        await until(lambda: unsent() == 0)
+
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await reader.readexactly(300 * 60_000)
