@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from deploy.local.kafka import administration
 from service.errors import Halted
 from service.settings import MongoSettings
 from service.store.mongo import Mongo
+from service.store.writes import MAX_DOCUMENT_BYTES, encode_change
 from tests.factories import BAD_RECORDS, activity, event, record
 from tests.ingest.group import Group, environment, spawn, until
+from tests.store.conversations import setting, to_change
 
 ALL_BAD = [value for values in BAD_RECORDS.values() for value in values]
 
@@ -99,6 +102,47 @@ async def test_refused_document_gives_way_to_the_older_one(group: Group) -> None
     assert await group.stored() == group.expected()
     (letter,) = await group.dead_letters()
     assert letter.value == beyond_16_mebibytes
+    assert headers_of(letter)["activity.error.code"] == b"too_large"
+
+
+def batch_of(*values: bytes) -> Batch:
+    batch = Batch(BatchLimits(max_records=60, max_bytes=10**9, max_record_bytes=10**9))
+    batch.fill([ConsumerRecord("t", 0, 0, 0, 0, None, one, None, 0, 1, ()) for one in values], 0)
+    return batch
+
+
+@asynccontextmanager
+async def lone_writer(group: Group) -> AsyncIterator[Writer]:
+    """A writer that no consumer feeds."""
+    async with DeadLetterProducer(group.kafka()) as producer:
+        yield Writer(
+            group.mongo,
+            producer,
+            group.topics.dead_letter,
+            Fuse(0.5),
+            Health(),
+            retry_max_seconds=0.1,
+            stop=asyncio.Event(),
+        )
+
+
+async def test_document_that_mongodb_refuses_gives_way_to_the_older_one(group: Group) -> None:
+    """It just fits, and no longer does with the thread that it has left."""
+    first, second = (record(setting("acti_1", n, thread_id="acti_t")) for n in (1, 2))
+    text = setting("acti_1", 3)["data"]["body_text"]
+    moved = to_change(setting("acti_1", 3, thread_id="acti_u", body_text=text))
+    spare = MAX_DOCUMENT_BYTES - len(encode_change(moved).document)
+    largest = record(setting("acti_1", 3, thread_id="acti_u", body_text=text + "x" * spare))
+    group.model.apply(first)
+    group.model.apply(second)
+
+    async with lone_writer(group) as writer:
+        await writer.write(batch_of(first))
+        await writer.write(batch_of(second, largest))
+
+    assert await group.stored() == group.expected()
+    (letter,) = await group.dead_letters()
+    assert letter.value == largest
     assert headers_of(letter)["activity.error.code"] == b"too_large"
 
 
