@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from consumers.batch import Batch, BatchLimits
 from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel
-from consumers.fuse import Fuse
+from consumers.fuse import MIN_DEAD_LETTERS, Fuse
 from consumers.health import Health
 from consumers.replay import Replay, Selection, plan_replay, replay
 from consumers.writer import Writer
@@ -144,6 +144,15 @@ async def test_document_that_mongodb_refuses_gives_way_to_the_older_one(group: G
     (letter,) = await group.dead_letters()
     assert letter.value == largest
     assert headers_of(letter)["activity.error.code"] == b"too_large"
+
+
+async def test_fuse_counts_the_batches_without_dead_letters(group: Group) -> None:
+    async with lone_writer(group) as writer:
+        for _ in range(MIN_DEAD_LETTERS):
+            await writer.write(batch_of(note("acti_1")))
+            await writer.write(batch_of(b"{"))
+
+    assert len(await group.dead_letters()) == MIN_DEAD_LETTERS
 
 
 async def test_fuse_stops_the_line_before_it_is_drained(group: Group) -> None:
