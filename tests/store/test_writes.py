@@ -18,6 +18,7 @@ from service.store import writes
 from service.store.indexes import ensure_indexes
 from service.store.mongo import TRANSIENT_CODES, Mongo, connect
 from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, encode_change, write_changes
+from tests.commands import CommandWatch
 from tests.conftest import Driver
 from tests.factories import arrivals, event_logs
 from tests.store.conversations import (
@@ -77,6 +78,17 @@ async def test_the_newest_revision_stays_whatever_comes_later(mongo: Mongo) -> N
     assert await outcomes(mongo, note("acti_1", 3, note="three")) == [APPLIED]
 
     assert await stored(mongo) == expected_document(note("acti_1", 3, note="three"))
+
+
+@pytest.mark.parametrize("mongo_driver", ["pymongo"])  # Motor's commands cannot be told apart
+async def test_what_makes_a_change_stale_is_held_by_a_majority(
+    mongo: Mongo, commands: CommandWatch
+) -> None:
+    await outcomes(mongo, note("acti_1", 2))
+
+    assert await outcomes(mongo, note("acti_1", 1)) == [STALE]
+
+    assert [find["readConcern"]["level"] for find in commands.finds] == ["majority"]
 
 
 async def test_a_delete_wins_for_good_even_when_it_comes_first(mongo: Mongo) -> None:
