@@ -5,10 +5,12 @@ from contextlib import suppress
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from consumers import deadlines
 from consumers.batch import Batch
 from consumers.pipeline import Pipeline
+from service.errors import StoreUnavailable
 from service.settings import IngestSettings
 from tests.factories import realistic_events
 from tests.factories import record as encode_event
@@ -41,6 +43,23 @@ async def test_a_drain_writes_the_batch_that_waited_for_a_backlog(count: int) ->
 
     assert sum(written) == count
     assert pipeline.positions.due() == {PARTITION: count}
+    assert not failures
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), KafkaError("away")])
+async def test_a_batch_left_behind_is_no_failure(error: Exception) -> None:
+    failures: list[BaseException] = []
+
+    async def write(_: Batch) -> None:
+        raise error
+
+    pipeline = Pipeline(IngestSettings(), write, failures.append)
+    pipeline.take({PARTITION: records(3)})
+
+    await pipeline.finish(5)
+
+    assert pipeline.is_idle
+    assert pipeline.positions.due() == {}
     assert not failures
 
 
