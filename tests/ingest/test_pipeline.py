@@ -63,6 +63,27 @@ async def test_a_batch_left_behind_is_no_failure(error: Exception) -> None:
     assert not failures
 
 
+async def test_there_is_no_room_behind_a_full_batch() -> None:
+    may_write = asyncio.Event()
+    failures: list[BaseException] = []
+
+    async def write(_: Batch) -> None:
+        await may_write.wait()
+
+    settings = IngestSettings(batch_max_records=10, max_writes_in_flight=1)
+    pipeline = Pipeline(settings, write, failures.append)
+
+    pipeline.take({PARTITION: records(21)})
+    had_room = pipeline.has_room
+    may_write.set()
+
+    assert not had_room
+    assert await pipeline.wait_for_room(5)
+    await pipeline.finish(5)
+    assert pipeline.positions.due() == {PARTITION: 21}
+    assert not failures
+
+
 async def test_a_write_that_swallows_its_cancellation_is_cancelled_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
