@@ -120,6 +120,15 @@ def test_markers_are_skipped_only_when_nothing_is_in_flight() -> None:
     assert positions.due() == {PARTITION: 6}
 
 
+def test_skipped_markers_never_move_a_position_back() -> None:
+    positions = Positions()
+    positions.open(PARTITION, 0, 4, 0).is_durable = True
+
+    positions.skip(PARTITION, 3)
+
+    assert positions.due() == {PARTITION: 5}
+
+
 def judge(fuse: Fuse, are_dead_letters: list[bool]) -> None:
     """As of a batch whose dead letters are published at once."""
     with fuse.judged(are_dead_letters):
