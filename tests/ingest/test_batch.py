@@ -85,6 +85,16 @@ def test_batch_is_full_by_bytes() -> None:
     assert batch.fill([kafka_record(b"{" * 6, offset) for offset in range(5)], 0) == 2
 
 
+@pytest.mark.parametrize(("beyond", "codes"), [(0, []), (1, ["too_large"])])
+def test_record_of_exactly_the_limit_is_taken(beyond: int, codes: list[str]) -> None:
+    value = note("acti_1", 1)
+    batch = Batch(BatchLimits(100, 10**6, len(value) - beyond))
+
+    batch.fill([kafka_record(value)], 0)
+
+    assert [refusal.rejected.code for refusal in batch.refusals] == codes
+
+
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_position_is_due_only_without_a_gap(order: list[int], finished: int) -> None:
     positions = Positions()
