@@ -145,6 +145,32 @@ async def test_without_indexes_a_running_consumer_takes_nothing_more(group: Grou
     await group.check()
 
 
+async def test_a_rebalance_lets_nobody_take_what_is_held(group: Group) -> None:
+    records = [encode_event(event) for event in realistic_events(2, 10)]
+    neighbour = AIOKafkaConsumer(
+        *group.topics.names,
+        bootstrap_servers=group.topics.bootstrap_servers,
+        group_id=group.topics.group_id,
+        enable_auto_commit=False,
+    )
+
+    async with group.member() as member:
+        await until(both_joined(member))
+        await group.mongo.activities.drop_index(ORGANIZATION_DATE_CREATED)
+        await until(is_holding(member))
+        before = assignments()
+        async with neighbour:
+            await until(have_rebalanced(before + 1))
+        await until(have_rebalanced(before + 2))
+        await group.publish(records)
+        for _ in range(10):
+            assert sum((await group.lag()).values()) == 10
+        await ensure_indexes(group.mongo, RetentionSettings())
+        await group.until_worked_off()
+
+    await group.check()
+
+
 async def test_a_producer_cancelled_while_it_starts_is_not_kept(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +201,13 @@ def both_joined(*members: Member) -> Callable[[], Awaitable[bool]]:
 
 def assignments() -> float:
     return REGISTRY.get_sample_value("activity_rebalances_total") or 0.0
+
+
+def have_rebalanced(times: float) -> Callable[[], Awaitable[bool]]:
+    async def are_so_many() -> bool:
+        return assignments() >= times
+
+    return are_so_many
 
 
 def is_holding(member: Member) -> Callable[[], Awaitable[bool]]:
