@@ -171,6 +171,45 @@ async def test_a_rebalance_lets_nobody_take_what_is_held(group: Group) -> None:
     await group.check()
 
 
+async def test_a_revocation_writes_nothing_that_has_not_begun(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    at_the_end: list[int] = []
+    may_write = asyncio.Event()
+    revoke = runner.Runner.on_partitions_revoked
+
+    async def write_when_allowed(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[Written]:
+        begun.append(len(changes))
+        await may_write.wait()
+        return await write_changes(mongo, changes)
+
+    async def revoke_and_count(self: runner.Runner, partitions: Collection[TopicPartition]) -> None:
+        if partitions:
+            may_write.set()
+        await revoke(self, partitions)
+        if partitions:
+            at_the_end.append(len(begun))
+
+    async def has_begun() -> bool:
+        return bool(begun)
+
+    monkeypatch.setattr(writer, "write_changes", write_when_allowed)
+    monkeypatch.setattr(runner.Runner, "on_partitions_revoked", revoke_and_count)
+    async with group.producer() as producer:  # to one partition: one fetch takes them all
+        for event in realistic_events(1, 6):
+            await producer.send(group.topics.names[0], encode_event(event), partition=0)
+            group.model.apply(encode_event(event))
+
+    async with group.member(**SMALL):
+        await until(has_begun)
+        async with group.member(**SMALL):
+            await group.until_worked_off()
+
+    assert at_the_end[0] == 1
+    await group.check()
+
+
 async def test_a_producer_cancelled_while_it_starts_is_not_kept(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
