@@ -15,6 +15,8 @@ from service.store.threads import (
     Members,
     ThreadKey,
     Versions,
+    clear_marks,
+    read_marks,
     read_members,
     refresh_threads,
 )
@@ -64,6 +66,23 @@ async def test_a_moved_email_leaves_its_old_thread_right(mongo: Mongo) -> None:
 
     assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
     assert await marked(mongo) == set()
+
+
+async def test_marks_of_an_email_that_moved_on_are_not_cleared(mongo: Mongo) -> None:
+    first, second, *later = encoded(
+        to_change(setting("acti_1", revision, thread_id=thread))
+        for revision, thread in enumerate(("acti_a", "acti_b", "acti_a", "acti_c"), 1)
+    )
+    for change in (first, second):
+        await write_changes(mongo, [change])
+    marks = await read_marks(mongo, [second])
+    for change in later:
+        await write_changes(mongo, [change])
+
+    await clear_marks(mongo, marks)
+
+    stored = await mongo.activities.find_one({"_id": first.key})
+    assert sorted(stored["_meta"]["left_threads"]) == ["acti_a", "acti_b"]
 
 
 @pytest.mark.parametrize(
