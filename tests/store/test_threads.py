@@ -20,7 +20,7 @@ from service.store.threads import (
     read_members,
     refresh_threads,
 )
-from service.store.writes import write_changes
+from service.store.writes import MAX_DOCUMENT_BYTES, write_changes
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
     ORGANIZATION,
@@ -228,6 +228,21 @@ async def test_a_thread_too_large_for_a_document_loses_what_can_be_spared(mongo:
     assert thread["n_emails"] == 20
     assert thread["participants"] == []
     assert len(thread["latest_emails"]) == 5
+
+
+def test_a_thread_spares_the_ids_of_its_users_last() -> None:
+    ids = [f"user_{n}{'x' * 100}" for n in range(10)]
+    thread = {
+        "subject": "x" * (MAX_DOCUMENT_BYTES - 200),
+        "participants": ids,
+        "users": ids,
+        "_meta": {"version": None, "user_ids": ids, "contact_ids": ids},
+    }
+
+    fitting = threads._to_fitting(thread)
+
+    assert len(fitting.raw) <= MAX_DOCUMENT_BYTES
+    assert fitting["users"] == fitting["participants"] == []
 
 
 async def test_without_emails_nothing_of_threads_is_asked(mongo: Mongo) -> None:
