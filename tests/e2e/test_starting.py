@@ -141,35 +141,6 @@ def test_key_that_is_none_cannot_be_revoked(environment: Environment, argument: 
     assert complaint.startswith("Error: there is no key ")
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("ACTIVITY_MONGO_URL", "mongodb://127.0.0.1:{closed_port}"),
-        ("ACTIVITY_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:{closed_port}"),
-        ("ACTIVITY_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:port"),
-    ],
-)
-def test_demo_on_servers_that_are_not_there_says_so(
-    environment: Environment, variable: str, value: str, closed_port: str
-) -> None:
-    environment[variable] = value.format(closed_port=closed_port)
-    process = subprocess.run(
-        [sys.executable, "-m", "deploy.local.demo", "--once"],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-
-    assert process.returncode == 1
-    assert re.fullmatch(
-        r"(ACTIVITY_KAFKA_BOOTSTRAP_SERVERS: |MongoDB cannot be reached: ).*\n", process.stderr
-    )
-    assert "Kafka and MongoDB are up" not in process.stdout
-
-
 def test_unreachable_kafka_is_named(environment: Environment, closed_port: str) -> None:
     environment["ACTIVITY_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{closed_port}"
 
