@@ -180,6 +180,25 @@ def test_fuse_counts_nothing_of_a_batch_that_comes_again() -> None:
         judge(fuse, [True])
 
 
+def test_fuse_keeps_what_a_batch_that_comes_again_stood_before() -> None:
+    fuse = Fuse(0.5)
+    judge(fuse, [False] * 900 + [True] * 100)
+
+    with pytest.raises(KafkaError), fuse.judged([False] * 899 + [True]):
+        raise KafkaError
+    judge(fuse, [True] + [False] * 899)
+
+    with pytest.raises(Halted, match="501 of the last 1000 records"):
+        judge(fuse, [True] * 600)
+
+
+def test_fuse_counts_batches_that_are_still_being_written() -> None:
+    fuse = Fuse(0.5)
+
+    with fuse.judged([True] * 99), pytest.raises(Halted, match="100 of the last 100 records"):
+        judge(fuse, [True])
+
+
 def test_ignored_unknown_and_replayed_records_count_nowhere() -> None:
     unknown = record({"object_type": "activity.fax", "id": "ev_1"})
     batch = filled(None, unknown, b"{", note("acti_1", 1))
