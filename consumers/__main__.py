@@ -12,7 +12,14 @@ from aiokafka.errors import KafkaError
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
-from consumers.replay import Selection, describe, find_dead_letters, plan_replay, replay
+from consumers.replay import (
+    Replay,
+    Selection,
+    describe,
+    find_dead_letters,
+    plan_replay,
+    replay,
+)
 from service.errors import Halted, RejectionCode, StartError
 from service.observability import configure_logging
 from service.settings import (
@@ -85,15 +92,22 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
     if dry_run:
         click.echo(f"{count} distinct records would be published")
         return
-    with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        done = _with_kafka(kafka, lambda: replay(kafka, selection, plan, bar.update))
+    done = Replay()
+    try:
+        with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
+            _with_kafka(kafka, lambda: replay(kafka, selection, plan, done, bar.update))
+    finally:
+        _tell(done)
+    if done.refused:
+        raise click.ClickException(f"{len(done.refused)} dead letters were refused by their topics")
+
+
+def _tell(done: Replay) -> None:
     if done.gone:
         click.echo(f"{done.gone} have gone from the topic meanwhile", err=True)
     for line in done.refused:
         click.echo(f"refused by its topic: {line}", err=True)
     click.echo(f"{done.published} distinct records published")
-    if done.refused:
-        raise click.ClickException(f"{len(done.refused)} dead letters were refused by their topics")
 
 
 async def _print_all(kafka: KafkaSettings, selection: Selection) -> int:

@@ -96,12 +96,15 @@ async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
 
 
 async def replay(
-    kafka: KafkaSettings, selection: Selection, plan: Plan, on_progress: Callable[[int], None]
-) -> Replay:
+    kafka: KafkaSettings,
+    selection: Selection,
+    plan: Plan,
+    done: Replay,
+    on_progress: Callable[[int], None],
+) -> None:
     """Publish every record of the plan once to its own topic, as it first came but for its
-    attempt. Safe to stop and to repeat. Raises `KafkaError`."""
+    attempt. Safe to stop and to repeat. Raises `KafkaError`; `done` says how far it came."""
     due = dict(plan.attempts)
-    done = Replay()
     letters: list[Letter] = []
 
     async def publish() -> None:
@@ -127,7 +130,6 @@ async def replay(
                 await publish()
         await publish()
     done.gone = len(due)
-    return done
 
 
 def _is_enough(letters: Sequence[Letter]) -> bool:

@@ -307,7 +307,8 @@ async def test_replay_holds_a_few_mebibytes_at_a_time(group: Group) -> None:
     plan = await plan_replay(group.kafka(), Selection())
     plan.attempts[b"nobody's"] = 1
 
-    done = await replay(group.kafka(), Selection(), plan, together.append)
+    done = Replay()
+    await replay(group.kafka(), Selection(), plan, done, together.append)
 
     assert together == [4, 2]
     assert done == Replay(published=6, gone=1)
