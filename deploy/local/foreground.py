@@ -28,6 +28,12 @@ def run_in_foreground(main: Coroutine[Any, Any, int]) -> int:
 async def _ended_by_signal(main: Coroutine[Any, Any, int]) -> int:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 a coroutine always runs in one
+
+    def end() -> None:
+        if not task.cancelling():  # once: a second one would cut short what is being closed
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(number, end)
     return await main

@@ -1,5 +1,6 @@
 """The embedded Kafka and MongoDB: how they start, fail, survive and end."""
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from deploy.local import prerequisites
 from deploy.local.folders import run_folder
+from deploy.local.foreground import run_in_foreground
 from deploy.local.kafka import KafkaServer, administration, create_topics
 from deploy.local.mongodb import MongoServer
 from service.errors import StartError
@@ -126,6 +128,33 @@ def test_servers_end_with_the_process_that_started_them(number: signal.Signals) 
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def test_a_stack_under_nohup_outlives_its_terminal() -> None:
+    with running_module({"ACTIVITY_KAFKA_BOOTSTRAP_SERVERS": "k:1"}, "nohup") as process:
+        read_until_prompt(process)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+
+    ignored = int(status.split("SigIgn:")[1].split()[0], 16)
+    assert ignored & 1 << (signal.SIGHUP - 1)
+
+
+def test_a_second_signal_does_not_cut_the_end_short() -> None:
+    closed = []
+
+    async def main() -> int:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            for _ in range(10):  # until the loop has seen it
+                await asyncio.sleep(0)
+            closed.append("everything")
+        return 1
+
+    assert run_in_foreground(main()) == 0
+    assert closed == ["everything"]
+
+
 def test_servers_of_the_environment_are_used_and_none_started() -> None:
     given = {
         "ACTIVITY_MONGO_URL": "mongodb://mongo.example:27017",
@@ -169,11 +198,11 @@ def test_java_of_the_python_package_stands_in_for_none(
 
 
 @contextmanager
-def running_module(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running_module(environment: Mapping[str, str], *before: str) -> Iterator[subprocess.Popen[str]]:
     """`make stack`, less make."""
     inherited = {name: value for name, value in os.environ.items() if "ACTIVITY" not in name}
     with subprocess.Popen(
-        [sys.executable, "-m", "deploy.local"],
+        [*before, sys.executable, "-m", "deploy.local"],
         cwd=PROJECT,
         env={**inherited, **environment},
         stdout=subprocess.PIPE,

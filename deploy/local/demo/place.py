@@ -78,11 +78,13 @@ async def furnished(place: Place) -> AsyncIterator[str]:
         await run_command("service", "indexes", environment=environment)
         yield await run_command(*key, environment=environment)
     finally:
-        if not isinstance(place.stack.kafka, Server):
-            await delete_topics(servers, [*place.topics.values(), place.dead_letter_topic])
-        if not isinstance(place.stack.mongo, Server):
-            async with AsyncMongoClient[dict[str, object]](place.stack.mongo.url) as client:
-                await client.drop_database(place.database)
+        try:
+            if not isinstance(place.stack.kafka, Server):
+                await delete_topics(servers, [*place.topics.values(), place.dead_letter_topic])
+        finally:
+            if not isinstance(place.stack.mongo, Server):
+                async with AsyncMongoClient[dict[str, object]](place.stack.mongo.url) as client:
+                    await client.drop_database(place.database)
 
 
 @dataclass(frozen=True, slots=True)
