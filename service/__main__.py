@@ -4,6 +4,7 @@ import asyncio
 import logging
 import platform
 import re
+import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -94,6 +95,8 @@ def _check_name(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--organization", required=True, callback=_check_id, help="Its organization's id.")
 @click.option("--name", default="", callback=_check_name, help="What it is for.")
 def create(organization: str, name: str) -> None:
+    if sys.stdout is None:
+        raise click.ClickException("there is no standard output to print the key to")
     key = _with_mongo(lambda mongo: create_key(mongo, organization, name))
     try:
         click.echo(key)

@@ -253,7 +253,8 @@ class HttpSettings(Section):
         min_length=16, description="signs cursors; the same on every process of the service"
     )
     rate_limit: str = Field(
-        "60/second", description="per key and process, e.g. 60/second; empty = off"
+        "60/second",
+        description="per key and process: so many a second, minute, hour, day or week; empty = off",
     )
     max_page_bytes: int = Field(
         32 * MEBIBYTE, ge=MEBIBYTE, le=1024 * MEBIBYTE, description="a larger page is a 400"

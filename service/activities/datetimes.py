@@ -78,7 +78,7 @@ def _parse(text: object) -> tuple[datetime, str, bool]:
 
 @lru_cache(_MAX_REMEMBERED)
 def _parse_text(text: str) -> tuple[datetime, str, bool]:
-    ends = _SHAPES.get(text.encode().translate(_DIGITS))
+    ends = _SHAPES.get(text.encode(errors="replace").translate(_DIGITS))
     if ends is None or text[11:13] == "24":  # newer Pythons read it as the next day's midnight
         raise ValueError(f"a date-time is {_FORMS}")
     time_end, zone_start = ends

@@ -73,6 +73,7 @@ def to_throttled(rate: str) -> Throttled:
     # A window knows no bursts.
     if throttled is None or throttled.limiter.quota.burst != throttled.limiter.quota.get_limit():
         raise StartError(
-            "ACTIVITY_RATE_LIMIT: not a rate (per key and process, e.g. 60/second; empty = off)"
+            "ACTIVITY_RATE_LIMIT: not a rate, like 60/second (per key and process: so many a second,"
+            " minute, hour, day or week; empty = off)"
         )
     return throttled

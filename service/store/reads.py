@@ -81,13 +81,13 @@ async def get_activity(
     source = _Source(mongo, max_seconds)
     with _find_seconds("activity").time(), translated_errors():
         find = to_finds(query)[0]
-        async with aclosing(source.ask(find, _to_single_projection(query))) as groups:
+        async with aclosing(source.ask(find, to_projection(query))) as groups:
             found = [document async for group in groups for document in group]
         if not found:
             return None
         # Of an activity and a thread of one id, the activity's stored id is the lower one.
         document = min(found, key=itemgetter("id"))
-        row = to_row(_without_heavy(document, fields), fields=fields, strips_emails=False)
+        row = to_row(document, fields=fields, strips_emails=False)
         if document["_type"] != THREAD or not _are_emails_wanted(fields):
             return to_json(row)
         members = to_members_find(organization_id, activity_id)
@@ -219,17 +219,6 @@ def _to_page(rows: list[memoryview], last: _Place | None, following: _Place | No
         has_more=True,
         next=Position(to_milliseconds(last.time), last.id if is_in_tie else None),
     )
-
-
-def _to_single_projection(query: Query) -> Mapping[str, int]:
-    """Which fields are heavy depends on the type, which may be known only from the answer."""
-    is_of_any_type = query.fields is None and len(query.types) > 1
-    return all_but(()) if is_of_any_type else to_projection(query)
-
-
-def _without_heavy(document: dict[str, Any], fields: Fields | None) -> dict[str, Any]:
-    heavy = BY_NAME[document["_type"]].heavy_fields if fields is None else ()
-    return {name: value for name, value in document.items() if name not in heavy}
 
 
 def _are_emails_wanted(fields: Fields | None) -> bool:

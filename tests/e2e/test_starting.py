@@ -134,6 +134,24 @@ def test_key_that_cannot_be_printed_is_named(environment: Environment) -> None:
     )
 
 
+def test_no_key_is_made_that_nobody_could_read(environment: Environment) -> None:
+    create = f"{sys.executable} -m service keys create --organization orga_1"
+    process = subprocess.run(
+        ["sh", "-c", f"exec {create} >&-"],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+    assert (process.returncode, process.stderr) == (
+        1,
+        "Error: there is no standard output to print the key to\n",
+    )
+
+
 @pytest.mark.parametrize("argument", ["key_0", "\udcff"])
 def test_key_that_is_none_cannot_be_revoked(environment: Environment, argument: str) -> None:
     complaint = complaint_of("service", "keys", "revoke", argument, environment=environment)
