@@ -12,14 +12,7 @@ from aiokafka.errors import KafkaError
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
-from consumers.replay import (
-    Replay,
-    Selection,
-    describe,
-    find_dead_letters,
-    plan_replay,
-    replay,
-)
+from consumers.replay import Replay, Selection, describe, find_dead_letters, plan_replay, replay
 from service.errors import Halted, RejectionCode, StartError
 from service.observability import configure_logging
 from service.settings import (

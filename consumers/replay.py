@@ -126,8 +126,8 @@ async def replay(
             attempt = due.pop(to_digest(record), None)
             if attempt is not None:
                 letters.append(_to_letter(record, attempt))
-            if _is_enough(letters):
-                await publish()
+                if _is_enough(letters):
+                    await publish()
         await publish()
     done.gone = len(due)
 

@@ -40,7 +40,7 @@ class Allowance:
 
 
 class RateLimits:
-    """Fixed windows, which begin with the clock's second, minute, hour or day."""
+    """Fixed windows, which begin with the clock's second, minute, hour or day, weeks with Thursday."""
 
     def __init__(self, rate: str) -> None:
         """Raises `StartError` where `rate` is neither empty (off) nor like `60/second`."""
