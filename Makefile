@@ -57,7 +57,7 @@ $(SECRET): | $(INSTALLED)
 	@mkdir -p $(@D)
 	@(umask 077; $(PYTHON) -c 'import secrets; print(secrets.token_hex(32))' > $@)
 
-$(INSTALLED): requirements-dev.lock pyproject.toml
+$(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx)
 	@python=; for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 			&& python=$$candidate && break; \
@@ -65,6 +65,9 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	[ "$$python" ] || { echo "Python 3.11 or newer is needed, and no python3 here is" >&2; exit 1; }; \
 	$$python -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv is missing; install it: sudo apt-get install -y python3-venv" >&2; exit 1; }; \
+	{ command -v gcc && $$python -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")'; } \
+		>/dev/null 2>&1 || { echo "a C compiler with Python's headers is missing;" \
+		"install it: sudo apt-get install -y gcc libc6-dev python3-dev" >&2; exit 1; }; \
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@echo "installing from requirements-dev.lock"
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock

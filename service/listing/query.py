@@ -99,6 +99,6 @@ class Page:
     `rows` are pieces of JSON, each of one row or more with commas between.
     """
 
-    rows: list[memoryview]
+    rows: list[bytearray]
     has_more: bool
     next: Position | None

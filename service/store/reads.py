@@ -3,21 +3,17 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, NamedTuple
+from operator import attrgetter
 
 from service.activities.types import BY_NAME
 from service.errors import StoreTimeout
-from service.listing.datetimes import to_milliseconds
 from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
 from service.observability import FIND_SECONDS
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, translated_errors
 from service.store.plans import (
     EMAIL_BODIES,
-    THREAD,
     Find,
     all_but,
     split,
@@ -27,23 +23,15 @@ from service.store.plans import (
     to_members_find,
     to_projection,
 )
-from service.store.rendering import RowRenderer, ThreadRenderer, to_json, to_row
+from service.store.rendering import RowRenderer, ThreadRenderer, each_row, to_transcoder
+from service.store.threads import THREAD_SUFFIX
+from service.store.transcoding import Place
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
-# Asked for and rendered together: each asking costs the driver some twenty microseconds, and all at
-# once could be gigabytes.
-DOCUMENTS_AT_ONCE = 25
 
 # To look a metric up by its labels takes longer than to count.
 _find_seconds = lru_cache(FIND_SECONDS.labels)
-
-
-class _Place(NamedTuple):
-    """Where a row stands: its sort time and its stored id."""
-
-    time: datetime
-    id: str
 
 
 async def find_page(mongo: Mongo, query: Query, *, max_seconds: float, max_page_bytes: int) -> Page:
@@ -81,17 +69,17 @@ async def get_activity(
     source = _Source(mongo, max_seconds)
     with _find_seconds("activity").time(), translated_errors():
         find = to_finds(query)[0]
-        async with aclosing(source.ask(find, to_projection(query))) as groups:
-            found = [document async for group in groups for document in group]
+        transcoder = to_transcoder(fields=fields)
+        async with aclosing(source.ask(find, to_projection(query))) as batches:
+            found = [row async for batch in batches for row in each_row(transcoder, batch)]
         if not found:
             return None
         # Of an activity and a thread of one id, the activity's stored id is the lower one.
-        document = min(found, key=itemgetter("id"))
-        row = to_row(document, fields=fields, strips_emails=False)
-        if document["_type"] != THREAD or not _are_emails_wanted(fields):
-            return to_json(row)
+        row = min(found, key=attrgetter("place.id"))
+        if not row.place.id.endswith(THREAD_SUFFIX) or not _are_emails_wanted(fields):
+            return bytes(row.json)
         members = to_members_find(organization_id, activity_id)
-        return await _read_thread(source, members, ThreadRenderer(row, max_page_bytes))
+        return await _read_thread(source, members, ThreadRenderer(row.json, max_page_bytes))
 
 
 class _Source:
@@ -103,12 +91,12 @@ class _Source:
 
     async def ask(
         self, find: Find, projection: Mapping[str, int], *, limit: int = 0, skip: int = 0
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Documents as they arrive, in groups: one by one they cost a coroutine each.
+    ) -> AsyncGenerator[bytes, None]:
+        """Batches of documents as they arrive: BSON, one document behind another.
 
         To be closed (`aclosing`), so that leaving early ends the query in MongoDB too.
         """
-        cursor = self._activities.find(
+        cursor = self._activities.find_raw_batches(
             find.filter,
             projection,
             sort=find.sort or None,
@@ -117,11 +105,9 @@ class _Source:
             limit=limit,
             max_time_ms=self._remaining_milliseconds(),
         )
-        is_full = True
         try:
-            while is_full and (group := await cursor.to_list(DOCUMENTS_AT_ONCE)):
-                is_full = len(group) == DOCUMENTS_AT_ONCE
-                yield group
+            async for batch in cursor:
+                yield batch
         finally:
             if cursor.alive:
                 await cursor.close()
@@ -136,22 +122,22 @@ class _Source:
 async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -> Page:
     """MongoDB gives the rows in their order; one more than the limit tells whether more follow."""
     projection = to_projection(query) if query.limit else to_key_projection(query)
-    rows: list[memoryview] = []
+    pieces: list[bytearray] = []
     missing, last, following = query.limit, None, None
     for find in to_finds(query):
         if following is not None:
             break
         async with aclosing(
             source.ask(find, projection, limit=missing + 1, skip=query.skip)
-        ) as groups:
-            async for group in groups:
-                if len(group) > missing:
-                    following = _to_place(query, group.pop())
-                if group:
-                    missing -= len(group)
-                    last = _to_place(query, group[-1])
-                    rows.append(renderer.render(group))
-    return _to_page(rows, last, following)
+        ) as batches:
+            async for batch in batches:
+                rows = renderer.rows(batch, missing)
+                following = rows.following
+                if rows.number:
+                    missing -= rows.number
+                    last = rows.last
+                    pieces.append(rows.json)
+    return _to_page(pieces, last, following)
 
 
 async def _read_by_key(source: _Source, query: Query, renderer: RowRenderer) -> Page:
@@ -167,58 +153,52 @@ async def _read_by_key(source: _Source, query: Query, renderer: RowRenderer) -> 
     return _to_page(rows, page[-1] if page else None, following[0] if following else None)
 
 
-async def _find_places(source: _Source, query: Query) -> list[_Place]:
+async def _find_places(source: _Source, query: Query) -> list[Place]:
     """The first places in order, as many as the page and all before it, and one more."""
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     limit = 0 if query.ids is not None else query.skip + query.limit + 1
     projection = to_key_projection(query)
+    transcoder = to_transcoder(query.sort.field)
     for part in split(query):
         for find in to_finds(part):
-            async with aclosing(source.ask(find, projection, limit=limit)) as groups:
-                async for group in groups:
-                    places |= {key["id"]: _to_place(query, key) for key in group}
+            async with aclosing(source.ask(find, projection, limit=limit)) as batches:
+                async for batch in batches:
+                    places |= {row.place.id: row.place for row in each_row(transcoder, batch)}
     return sorted(places.values(), reverse=query.sort.descending)
 
 
 async def _render_by_id(
     source: _Source, query: Query, ids: list[str], renderer: RowRenderer
-) -> list[memoryview]:
+) -> list[bytearray]:
     """The rows of these stored ids in their order, without those that have gone meanwhile."""
     if not ids:
         return []
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
-    rows: dict[str, memoryview] = {}
-    async with aclosing(source.ask(find, to_projection(query))) as groups:
-        async for group in groups:
-            rows |= {document["id"]: renderer.render([document]) for document in group}
+    rows: dict[str, bytearray] = {}
+    async with aclosing(source.ask(find, to_projection(query))) as batches:
+        async for batch in batches:
+            rows |= {row.place.id: row.json for row in renderer.each(batch)}
     return [rows[each] for each in ids if each in rows]
 
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
+    transcoder = to_transcoder()
     async with aclosing(
         source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS)
-    ) as groups:
-        async for group in groups:
-            if not all(map(renderer.add, group)):
+    ) as batches:
+        async for batch in batches:
+            if not all(renderer.add(email.json) for email in each_row(transcoder, batch)):
                 break
     return renderer.finish()
 
 
-def _to_place(query: Query, document: Mapping[str, Any]) -> _Place:
-    return _Place(document[query.sort.field], document["id"])
-
-
-def _to_page(rows: list[memoryview], last: _Place | None, following: _Place | None) -> Page:
+def _to_page(rows: list[bytearray], last: Place | None, following: Place | None) -> Page:
     """Inside a tie the next page begins behind an id, else beyond a time."""
     if last is None or following is None:
         return Page(rows, following is not None, next=None)
     is_in_tie = last.time == following.time
-    return Page(
-        rows,
-        has_more=True,
-        next=Position(to_milliseconds(last.time), last.id if is_in_tie else None),
-    )
+    return Page(rows, has_more=True, next=Position(last.time, last.id if is_in_tie else None))
 
 
 def _are_emails_wanted(fields: Fields | None) -> bool:

@@ -22,6 +22,7 @@ from deploy.local.prerequisites import install
 DOCKERFILE = Path("deploy/Dockerfile")
 _PATHS = re.compile(r"(?<![\w.$}-])/(?=(?:build|opt|usr/local)\b)")
 _DEBIANS_PYTHON = "/usr/bin/python3"
+_PROBE = "import ensurepip, tomllib, sysconfig; open(sysconfig.get_path('include') + '/Python.h')"
 _BASE_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -104,13 +105,14 @@ def _base_image(root: Path) -> Path:
 
 
 def _find_python() -> str:
-    """A Python that the image's user can run; one in root's home is none."""
+    """A Python that the image's user can run, with its headers; one in root's home is none."""
     (user,) = (step.value[0] for step in instructions() if step.cmd == "USER")
     for python in (sys.executable, _DEBIANS_PYTHON):
-        probe = [*become(user), python, "-c", "import ensurepip, tomllib"]
+        probe = [*become(user), python, "-c", _PROBE]
         if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             return python
-    install("python3-venv", "the image is built with a Python that every user can run")
+    for package in ("python3-venv", "python3-dev"):
+        install(package, "the image is built with a Python that every user can run")
     return _DEBIANS_PYTHON
 
 

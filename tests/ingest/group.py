@@ -1,7 +1,6 @@
 """A consumer group of a test: its topics, its members, its store, and what the model makes of it."""
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
@@ -19,7 +19,6 @@ from consumers.process import work
 from deploy.local.kafka import administration
 from service.settings import IngestSettings, KafkaSettings
 from service.store.mongo import Mongo
-from service.store.rendering import to_json
 from tests.conftest import Topics
 from tests.model import Model
 
@@ -160,7 +159,7 @@ class Group:
         shown: dict[str, dict[str, Any]] = {}
         async for document in self.mongo.activities.find({"_type": {"$exists": True}}):
             del document["_id"], document["_meta"]
-            content = json.loads(to_json(document))
+            content = orjson.loads(orjson.dumps(document, option=orjson.OPT_NAIVE_UTC))
             own = shown.setdefault(document["organization_id"], {})
             own[content["id"]] = content | {"id": content["id"].removesuffix("!thread")}
         return shown

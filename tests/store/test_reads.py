@@ -243,7 +243,7 @@ async def test_what_goes_while_it_is_read_is_missing(
     moved = event({**notes[1], "lead_id": "lead_2"}, date_updated="2026-01-03", id="ev_moved")
     render_by_id = reads._render_by_id
 
-    async def change_and_render(*asked: Any) -> list[memoryview]:
+    async def change_and_render(*asked: Any) -> list[bytearray]:
         await apply(mongo, [record(gone), record(moved)])
         return await render_by_id(*asked)
 

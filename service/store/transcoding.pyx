@@ -1,0 +1,419 @@
+# cython: language_level=3
+"""BSON to JSON in one pass, without the Python values in between.
+
+A page of a hundred activities is five thousand values: to make an object of each, only to print it,
+took most of a request. Whatever stands in the bytes, nothing is read beyond their end.
+
+It knows nothing of activities but that a row has an `id` and a time it is sorted by.
+"""
+
+from typing import NamedTuple
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
+from cpython.mem cimport PyMem_Free
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memchr, memcmp, memcpy, strlen
+
+cdef extern from "<math.h>":
+    bint isfinite(double value)
+
+cdef extern from "<time.h>":
+    ctypedef long long time_t
+    struct tm:
+        int tm_year, tm_mon, tm_mday, tm_hour, tm_min, tm_sec
+    tm *gmtime_r(const time_t *seconds, tm *broken_down)
+
+cdef extern from "Python.h":
+    char *PyOS_double_to_string(double value, char code, int precision, int flags, int *kind) except NULL
+    int Py_DTSF_ADD_DOT_0
+
+# The kinds of values that JSON has, and dates (bsonspec.org).
+cdef enum:
+    DOUBLE = 0x01
+    STRING = 0x02
+    DOCUMENT = 0x03
+    ARRAY = 0x04
+    BOOLEAN = 0x08
+    DATETIME = 0x09
+    NULL_VALUE = 0x0A
+    INT32 = 0x10
+    INT64 = 0x12
+
+cdef enum:
+    WORD = 8
+    MAX_LEVELS = 200
+    MAX_NUMBER_SIZE = 32
+    MAX_DATETIME_SIZE = 40
+    ZERO = 48  # the digit
+
+cdef int64_t YEAR_1 = -62_135_596_800_000
+cdef int64_t YEAR_10000 = 253_402_300_800_000
+
+cdef const char *HEXADECIMAL = "0123456789abcdef"
+# Behind the backslash; `u` is followed by the code. 0 where a byte stands for itself.
+cdef uint8_t[256] ESCAPES
+for _byte in range(256):
+    ESCAPES[_byte] = b"u"[0] if _byte < 0x20 else 0
+for _byte, _escape in zip(b'\b\t\n\f\r"\\', b'btnfr"\\', strict=True):
+    ESCAPES[_byte] = _escape
+
+
+class Place(NamedTuple):
+    """Where a row stands: its sort time, in milliseconds since 1970, and its stored id."""
+
+    time: int
+    id: str
+
+
+class Row(NamedTuple):
+    """One document as JSON, and where the next one begins."""
+
+    json: bytearray
+    place: Place
+    end: int
+
+
+class Rows(NamedTuple):
+    """Documents as JSON, with commas between; the places of the last one, if there is one, and of
+    the document behind it, if there is one."""
+
+    json: bytearray
+    number: int
+    last: Place | None
+    following: Place | None
+
+
+@cython.final
+cdef class Transcoder:
+    """Shows documents as rows: of the top-level fields those in `names`, all of them for None, and
+    the text in `id` without `id_suffix`. `time_field` holds the date that the rows are sorted by.
+    """
+
+    cdef bytes _time_field
+    cdef bytes _id_suffix
+    cdef frozenset _names
+
+    # What is read, and how far it has been.
+    cdef const uint8_t *_place
+    cdef const uint8_t *_end
+
+    # What is written. `_room` is what fits in before the bytes must grow.
+    cdef bytearray _json
+    cdef uint8_t *_start
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t _room
+
+    # Of the document that was read last.
+    cdef int64_t _time
+    cdef const uint8_t *_id
+    cdef Py_ssize_t _id_size
+
+    def __init__(self, *, time_field, id_suffix, names):
+        self._time_field = time_field.encode()
+        self._id_suffix = id_suffix.encode()
+        self._names = None if names is None else frozenset([name.encode() for name in names])
+
+    def row(self, bytes documents not None, Py_ssize_t start):
+        """The document that begins at `start`. Raises `ValueError` where there is none."""
+        self._open(documents, start)
+        self._copy_row()
+        return Row(self._close(self._size), self._to_place(), self._read_bytes(documents))
+
+    def rows(self, bytes documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
+        """The first documents, `at_most` of them, and no more than it takes to have more than
+        `max_bytes` of JSON. Raises `ValueError` for bytes that are no such documents."""
+        cdef Py_ssize_t count = 0, size
+        last = following = None
+        self._open(documents, 0)
+        while self._place < self._end and count < at_most and self._size <= max_bytes:
+            if count:
+                self._put(b",")
+            self._copy_row()
+            count += 1
+        if count:
+            last = self._to_place()
+        size = self._size
+        if self._place < self._end:
+            self._copy_row()
+            following = self._to_place()
+        return Rows(self._close(size), count, last, following)
+
+    cdef int _open(self, bytes documents, Py_ssize_t start) except -1:
+        cdef const uint8_t *begin = documents
+        if not 0 <= start <= len(documents):
+            raise ValueError("a start outside of the documents")
+        self._place = begin + start
+        self._end = begin + len(documents)
+        self._json = bytearray()
+        self._size = self._room = 0
+        return self._grow((self._end - self._place) * 5 // 4)
+
+    cdef bytearray _close(self, Py_ssize_t size):
+        json, self._json = self._json, None
+        PyByteArray_Resize(json, size)
+        return json
+
+    cdef Py_ssize_t _read_bytes(self, bytes documents) noexcept:
+        return self._place - <const uint8_t *> documents
+
+    cdef object _to_place(self):
+        return Place(self._time, self._id[:self._id_size].decode())
+
+    # --- the walk ---------------------------------------------------------------------------------
+    cdef int _copy_row(self) except -1:
+        self._time, self._id, self._id_size = 0, NULL, 0
+        self._copy_container(DOCUMENT, 1)
+        if self._id is NULL:
+            raise ValueError("a document without an id")
+        return 0
+
+    cdef int _copy_container(self, uint8_t kind, int level) except -1:
+        cdef const uint8_t *end = self._enter(level)
+        cdef Py_ssize_t first
+        self._put(b"[" if kind == ARRAY else b"{")
+        first = self._size
+        while self._place < end:
+            self._copy_element(kind, level, first)
+        if self._place != end or self._take(1)[0] != 0:
+            raise ValueError("a document of another size than it says")
+        self._put(b"]" if kind == ARRAY else b"}")
+        return 0
+
+    cdef const uint8_t *_enter(self, int level) except NULL:
+        """The last byte of the document that begins here."""
+        cdef const uint8_t *begin = self._place
+        cdef int32_t size = self._take_int32()
+        if size < 5 or self._end - begin < size:
+            raise ValueError("a document of another size than it says")
+        if level > MAX_LEVELS:
+            raise ValueError("documents in documents, too many of them")
+        return begin + size - 1
+
+    cdef int _copy_element(self, uint8_t container, int level, Py_ssize_t first) except -1:
+        cdef Py_ssize_t before = self._size
+        cdef uint8_t kind = self._take(1)[0]
+        cdef const uint8_t *name = self._place
+        cdef Py_ssize_t name_size = self._skip_name()
+        if self._size > first:
+            self._put(b",")
+        if container == DOCUMENT:
+            self._put_text(name, name_size)
+            self._put(b":")
+        if level > 1:
+            self._copy_value(kind, level)
+            return 0
+        self._copy_field(kind, name, name_size)
+        if self._names is not None and name[:name_size] not in self._names:
+            self._size = before
+        return 0
+
+    cdef int _copy_field(self, uint8_t kind, const uint8_t *name, Py_ssize_t name_size) except -1:
+        """A value of the top level: two of them say where the row stands."""
+        if kind == STRING and _is(name, name_size, b"id"):
+            self._id = self._take_string(&self._id_size)
+            self._put_text(self._id, self._id_size - self._suffix_size())
+            return 0
+        if kind == DATETIME and _is(name, name_size, self._time_field):
+            self._time = self._peek_int64()
+        return self._copy_value(kind, 1)
+
+    cdef Py_ssize_t _suffix_size(self) noexcept:
+        cdef Py_ssize_t size = len(self._id_suffix)
+        cdef const uint8_t *tail = self._id + self._id_size - size
+        return size if size <= self._id_size and _is(tail, size, self._id_suffix) else 0
+
+    cdef int _copy_value(self, uint8_t kind, int level) except -1:
+        cdef const uint8_t *text
+        cdef Py_ssize_t size
+        if kind == STRING:
+            text = self._take_string(&size)
+            return self._put_text(text, size)
+        if kind == DOCUMENT or kind == ARRAY:
+            return self._copy_container(kind, level + 1)
+        if kind == NULL_VALUE:
+            return self._put_all(b"null", 4)
+        if kind == BOOLEAN:
+            return self._put_all(b"true", 4) if self._take(1)[0] else self._put_all(b"false", 5)
+        if kind == DATETIME:
+            return self._put_datetime(self._take_int64())
+        if kind == INT32:
+            return self._put_integer(self._take_int32())
+        if kind == INT64:
+            return self._put_integer(self._take_int64())
+        if kind == DOUBLE:
+            return self._put_double(self._take_double())
+        raise ValueError(f"a value of kind {kind}, which JSON does not have")
+
+    # --- reading ----------------------------------------------------------------------------------
+    cdef inline const uint8_t *_take(self, Py_ssize_t size) except NULL:
+        cdef const uint8_t *taken = self._place
+        if size > self._end - taken:
+            raise ValueError("BSON that ends too early")
+        self._place = taken + size
+        return taken
+
+    cdef inline int32_t _take_int32(self) except? -1:
+        cdef int32_t value
+        memcpy(&value, self._take(sizeof(value)), sizeof(value))
+        return value
+
+    cdef inline int64_t _take_int64(self) except? -1:
+        cdef int64_t value
+        memcpy(&value, self._take(sizeof(value)), sizeof(value))
+        return value
+
+    cdef int64_t _peek_int64(self) except? -1:
+        cdef int64_t value = self._take_int64()
+        self._place -= sizeof(value)
+        return value
+
+    cdef inline double _take_double(self) except? -1:
+        cdef double value
+        memcpy(&value, self._take(sizeof(value)), sizeof(value))
+        return value
+
+    cdef inline const uint8_t *_take_string(self, Py_ssize_t *size) except NULL:
+        """Its bytes and their number, without the NUL behind them."""
+        cdef int32_t with_nul = self._take_int32()
+        if with_nul < 1:
+            raise ValueError("a text of a size below 1")
+        size[0] = with_nul - 1
+        return self._take(with_nul)
+
+    cdef inline Py_ssize_t _skip_name(self) except -1:
+        cdef const uint8_t *name = self._place
+        cdef const uint8_t *nul = <const uint8_t *> memchr(name, 0, self._end - name)
+        if nul is NULL:
+            raise ValueError("BSON that ends too early")
+        self._place = nul + 1
+        return nul - name
+
+    # --- writing ----------------------------------------------------------------------------------
+    cdef int _grow(self, Py_ssize_t more) except -1:
+        self._room = max(2 * self._room, self._size + more)
+        PyByteArray_Resize(self._json, self._room)
+        self._start = <uint8_t *> PyByteArray_AS_STRING(self._json)
+        return 0
+
+    cdef inline uint8_t *_reserve(self, Py_ssize_t size) except NULL:
+        """Where the next bytes go, with room for so many."""
+        if self._room - self._size < size:
+            self._grow(size)
+        return self._start + self._size
+
+    cdef inline int _put(self, uint8_t byte) except -1:
+        self._reserve(1)[0] = byte
+        self._size += 1
+        return 0
+
+    cdef inline int _put_all(self, const void *source, Py_ssize_t size) except -1:
+        memcpy(self._reserve(size), source, size)
+        self._size += size
+        return 0
+
+    cdef int _put_text(self, const uint8_t *text, Py_ssize_t size) except -1:
+        cdef Py_ssize_t done = 0, plain
+        self._put(b'"')
+        while True:
+            plain = self._put_plain(text + done, size - done)
+            done += plain
+            if done == size:
+                return self._put(b'"')
+            self._put_escaped(text[done])
+            done += 1
+
+    cdef Py_ssize_t _put_plain(self, const uint8_t *text, Py_ssize_t size) except -1:
+        """What stands before the first byte that needs an escape, eight at a time."""
+        cdef uint8_t *out = self._reserve(size)
+        cdef Py_ssize_t done = 0
+        cdef uint64_t word
+        while done + WORD <= size:
+            memcpy(&word, text + done, WORD)
+            if _has_escapes(word):
+                break
+            memcpy(out + done, &word, WORD)
+            done += WORD
+        while done < size and not ESCAPES[text[done]]:
+            out[done] = text[done]
+            done += 1
+        self._size += done
+        return done
+
+    cdef int _put_escaped(self, uint8_t byte) except -1:
+        self._put(b"\\")
+        self._put(ESCAPES[byte])
+        if ESCAPES[byte] == b"u":
+            self._put_all(b"00", 2)
+            self._put(HEXADECIMAL[byte >> 4])
+            self._put(HEXADECIMAL[byte & 0x0F])
+        return 0
+
+    cdef int _put_integer(self, int64_t value) except -1:
+        cdef char *out = <char *> self._reserve(MAX_NUMBER_SIZE)
+        self._size += snprintf(out, MAX_NUMBER_SIZE, "%lld", <long long> value)
+        return 0
+
+    cdef int _put_double(self, double value) except -1:
+        cdef char *text
+        if not isfinite(value):
+            return self._put_all(b"null", 4)
+        text = PyOS_double_to_string(value, b"r", 0, Py_DTSF_ADD_DOT_0, NULL)
+        try:
+            return self._put_all(text, strlen(text))
+        finally:
+            PyMem_Free(text)
+
+    cdef int _put_datetime(self, int64_t milliseconds) except -1:
+        """In UTC, `2026-01-02T10:00:00.001000+00:00`; a whole second has no decimals."""
+        cdef time_t seconds = milliseconds // 1000
+        cdef int64_t rest = milliseconds % 1000
+        cdef tm time
+        if not YEAR_1 <= milliseconds < YEAR_10000:
+            raise ValueError("a date that is not within the years 1 to 9999")
+        gmtime_r(&seconds, &time)
+        self._reserve(MAX_DATETIME_SIZE)
+        self._put(b'"')
+        self._put_digits(time.tm_year + 1900, 4)
+        self._put(b"-")
+        self._put_digits(time.tm_mon + 1, 2)
+        self._put(b"-")
+        self._put_digits(time.tm_mday, 2)
+        self._put(b"T")
+        self._put_digits(time.tm_hour, 2)
+        self._put(b":")
+        self._put_digits(time.tm_min, 2)
+        self._put(b":")
+        self._put_digits(time.tm_sec, 2)
+        if rest:
+            self._put(b".")
+            self._put_digits(rest, 3)
+            self._put_all(b"000", 3)
+        return self._put_all(b'+00:00"', 7)
+
+    cdef inline int _put_digits(self, int value, int count) except -1:
+        cdef uint8_t *out = self._reserve(count)
+        cdef int place
+        for place in range(count - 1, -1, -1):
+            out[place] = ZERO + value % 10
+            value //= 10
+        self._size += count
+        return 0
+
+
+cdef inline bint _is(const uint8_t *text, Py_ssize_t size, bytes expected) noexcept:
+    return size == len(expected) and memcmp(text, <const uint8_t *> expected, size) == 0
+
+
+cdef inline uint64_t _has_escapes(uint64_t word) noexcept:
+    """Whether one of eight bytes is below 0x20, a quote or a backslash
+    (graphics.stanford.edu/~seander/bithacks.html, "Determine if a word has a byte less than n").
+    """
+    cdef uint64_t quotes = word ^ <uint64_t> 0x2222222222222222
+    cdef uint64_t backslashes = word ^ <uint64_t> 0x5C5C5C5C5C5C5C5C
+    return (
+        ((word - <uint64_t> 0x2020202020202020) & ~word)
+        | ((quotes - <uint64_t> 0x0101010101010101) & ~quotes)
+        | ((backslashes - <uint64_t> 0x0101010101010101) & ~backslashes)
+    ) & <uint64_t> 0x8080808080808080

@@ -1,0 +1,236 @@
+"""BSON to JSON, held against the driver's own reading and `orjson`'s writing."""
+
+import json
+import struct
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from bson import ObjectId, decode, decode_all, encode
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from service.store.transcoding import Place, Transcoder
+
+UNBOUNDED = 2**40
+YEAR_1 = datetime(1, 1, 1)
+LAST = datetime(9999, 12, 31, 23, 59, 59, 999000)
+
+times = st.datetimes(YEAR_1, LAST).map(
+    lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000)
+)
+keys = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=40)
+    | times
+)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=20,
+)
+documents = st.builds(
+    # What has been stored: the driver puts an `_id` first.
+    lambda fields, id_, time: decode(encode({**fields, "id": id_, "at": time})),
+    st.dictionaries(keys, values, max_size=8),
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    times,
+)
+
+
+def transcoder(names: set[str] | None = None, suffix: str = "!thread") -> Transcoder:
+    return Transcoder(time_field="at", id_suffix=suffix, names=names)
+
+
+def text_of(value: Any) -> Any:
+    """The value as `orjson` writes it."""
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_NAIVE_UTC))
+
+
+def shown(document: dict[str, Any], **how: Any) -> Any:
+    return json.loads(transcoder(**how).row(encode(document), 0).json)
+
+
+def place_of(document: dict[str, Any]) -> Place:
+    milliseconds = (document["at"] - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
+    return Place(milliseconds, document["id"])
+
+
+@given(st.lists(documents, max_size=4), st.integers(0, 4))
+@example([], 1)
+def test_rows_are_the_documents(found: list[dict[str, Any]], at_most: int) -> None:
+    rows = transcoder(suffix="").rows(b"".join(map(encode, found)), at_most, UNBOUNDED)
+
+    taken, left = found[:at_most], found[at_most:]
+    # Not `==` alone: 1.0 is 1, and -0.0 is 0.
+    assert repr(orjson.loads(b"[" + rows.json + b"]")) == repr(text_of(taken))
+    assert rows.number == len(taken)
+    assert rows.last == (place_of(taken[-1]) if taken else None)
+    assert rows.following == (place_of(left[0]) if left else None)
+
+
+@given(st.lists(documents, min_size=1, max_size=4))
+def test_rows_come_one_by_one(found: list[dict[str, Any]]) -> None:
+    end = 0
+    for document in found:
+        row = transcoder(suffix="").row(b"".join(map(encode, found)), end)
+        assert repr(orjson.loads(row.json)) == repr(text_of(document))
+        assert row.place == place_of(document)
+        assert row.end == end + len(encode(document))
+        end = row.end
+
+
+@pytest.mark.parametrize("byte", range(128))
+def test_every_character_is_escaped_wherever_it_stands(byte: int) -> None:
+    """Eight bytes are looked at together: each place among them, and each neighbour."""
+    texts = [
+        "x" * before + chr(byte) * times + "é" * after
+        for before in range(10)
+        for times in (1, 2)
+        for after in range(10)
+    ]
+    assert shown({"id": "", "at": YEAR_1, "texts": texts})["texts"] == texts
+    if byte:
+        keyed = {text + "k": 1 for text in texts}
+        assert shown({"id": "", "at": YEAR_1, "keys": keyed})["keys"] == keyed
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (YEAR_1, "0001-01-01T00:00:00+00:00"),
+        (LAST, "9999-12-31T23:59:59.999000+00:00"),
+        (datetime(1969, 12, 31, 23, 59, 59, 999000), "1969-12-31T23:59:59.999000+00:00"),
+        (datetime(2024, 2, 29, 1, 2, 3, 1000), "2024-02-29T01:02:03.001000+00:00"),
+    ],
+)
+def test_dates_are_printed_as_the_contract_has_them(time: datetime, text: str) -> None:
+    assert shown({"id": "", "at": time})["at"] == text
+
+
+def test_numbers_that_json_does_not_have_are_null() -> None:
+    """No event can bring one; a hand may."""
+    numbers = [float("nan"), float("inf"), -float("inf")]
+
+    assert shown({"id": "", "at": YEAR_1, "numbers": numbers})["numbers"] == [None] * 3
+
+
+@given(documents, st.sets(keys | st.sampled_from(["id", "at"])))
+@example({"first": 1, "id": "", "at": YEAR_1, "last": 1}, {"id"})
+@example({"first": {"id": 1}, "id": "", "at": YEAR_1}, {"first"})
+@example({"first": 1, "id": "", "at": YEAR_1}, set())
+def test_only_named_fields_are_shown(document: dict[str, Any], names: set[str]) -> None:
+    expected = {name: value for name, value in document.items() if name in names}
+
+    row = transcoder(names, suffix="").row(encode(document), 0)
+
+    assert repr(orjson.loads(row.json)) == repr(text_of(expected))
+    assert row.place == place_of(document)
+
+
+@pytest.mark.parametrize(
+    ("stored", "id_"),
+    [
+        ("acti_1!thread", "acti_1"),
+        ("!thread", ""),
+        ("thread", "thread"),
+        ("acti_1", "acti_1"),
+        ("", ""),
+    ],
+)
+def test_an_id_is_shown_without_the_suffix(stored: str, id_: str) -> None:
+    inner = {"id": "acti_2!thread"}
+    row = transcoder().row(encode({"id": stored, "at": YEAR_1, "inner": inner}), 0)
+
+    assert orjson.loads(row.json) == {"id": id_, "at": "0001-01-01T00:00:00+00:00", "inner": inner}
+    assert row.place.id == stored
+
+
+def test_no_more_is_written_than_tells_that_it_is_too_much() -> None:
+    found = b"".join(encode({"id": str(n), "at": YEAR_1, "note": "x" * 1000}) for n in range(9))
+    size = len(transcoder().row(found, 0).json)
+
+    assert transcoder().rows(found, 9, size - 1).number == 1
+    assert transcoder().rows(found, 9, size).number == 2
+    assert transcoder().rows(found, 9, UNBOUNDED).number == 9
+
+
+def test_a_transcoder_can_be_used_again() -> None:
+    reader = transcoder()
+    first = reader.row(encode({"id": "a", "at": YEAR_1}), 0)
+
+    second = reader.row(encode({"id": "b", "at": LAST, "note": "x" * 5000}), 0)
+
+    assert orjson.loads(first.json)["id"] == "a"
+    assert orjson.loads(second.json)["note"] == "x" * 5000
+
+
+# --- what is no document ------------------------------------------------------------------------
+
+
+@given(documents, st.data())
+def test_broken_bytes_are_refused_or_read_but_never_overrun(
+    document: dict[str, Any], data: st.DataObject
+) -> None:
+    found = bytearray(encode(document))
+    for _ in range(data.draw(st.integers(1, 3))):
+        found[data.draw(st.integers(0, len(found) - 1))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(0, len(found)))
+    with suppress(ValueError):
+        transcoder().rows(bytes(found[:end]), 5, UNBOUNDED)
+
+
+@given(documents)
+def test_a_document_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
+    found = encode(document)
+    for end in range(1, len(found)):
+        with pytest.raises(ValueError, match=r"BSON|document"):
+            transcoder().rows(found[:end], 5, UNBOUNDED)
+
+
+@pytest.mark.parametrize("start", [-1, 10_000, 2**62])
+def test_a_start_is_inside_of_the_documents(start: int) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        transcoder().row(encode({"id": "", "at": YEAR_1}), start)
+
+
+def test_behind_the_last_document_there_is_none() -> None:
+    found = encode({"id": "", "at": YEAR_1})
+    with pytest.raises(ValueError, match="ends too early"):
+        transcoder().row(found, len(found))
+
+
+def test_a_document_has_an_id() -> None:
+    with pytest.raises(ValueError, match="without an id"):
+        transcoder().row(encode({"at": YEAR_1}), 0)
+
+
+def test_a_kind_that_json_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind 7"):
+        transcoder().row(encode({"id": "", "at": YEAR_1, "other": ObjectId()}), 0)
+
+
+@pytest.mark.parametrize("milliseconds", [-62_135_596_800_001, 253_402_300_800_000, -(2**63)])
+def test_a_date_beyond_the_years_is_refused(milliseconds: int) -> None:
+    found = encode({"id": "", "at": YEAR_1})
+    year_1 = struct.pack("<q", place_of(decode_all(found)[0]).time)
+    beyond = found.replace(year_1, struct.pack("<q", milliseconds))
+
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        transcoder().row(beyond, 0)
+
+
+def test_nesting_has_an_end() -> None:
+    """MongoDB's is at 200 levels; the stack of the process must not be the one to say so."""
+    deep = encode({})
+    for _ in range(5_000):
+        deep = struct.pack("<i", len(deep) + 8) + b"\x03a\0" + deep + b"\0"
+
+    with pytest.raises(ValueError, match="too many"):
+        transcoder().rows(deep, 1, UNBOUNDED)
