@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-from service.activities.limits import is_plain
+from service.activities.limits import MAX_LEVELS
+from service.activities.scanning import is_plain
 
 _KEPT_LEVELS = 100
 _LONG_BYTES = 1000
@@ -32,7 +33,7 @@ def decode_json(value: bytes) -> tuple[Any, bool]:
     more than a hundred levels deep may be cut off, an integer of a thousand digits may come as a
     shorter one beyond 64 bits, and a number that overflows a double as infinity.
     """
-    if is_plain(value):
+    if is_plain(value, MAX_LEVELS):
         try:
             return orjson.loads(value), True
         except orjson.JSONDecodeError:

@@ -46,7 +46,6 @@ cdef enum:
     MAX_LEVELS = 200
     MAX_NUMBER_SIZE = 32
     MAX_DATETIME_SIZE = 40
-    ZERO = 48  # the digit
 
 cdef int64_t YEAR_1 = -62_135_596_800_000
 cdef int64_t YEAR_10000 = 253_402_300_800_000
@@ -129,7 +128,7 @@ cdef class Transcoder:
         self._open(documents, 0)
         while self._place < self._end and count < at_most and self._size <= max_bytes:
             if count:
-                self._put(b",")
+                self._put(c",")
             self._copy_row()
             count += 1
         if count:
@@ -172,13 +171,13 @@ cdef class Transcoder:
     cdef int _copy_container(self, uint8_t kind, int level) except -1:
         cdef const uint8_t *end = self._enter(level)
         cdef Py_ssize_t first
-        self._put(b"[" if kind == ARRAY else b"{")
+        self._put(c"[" if kind == ARRAY else c"{")
         first = self._size
         while self._place < end:
             self._copy_element(kind, level, first)
         if self._place != end or self._take(1)[0] != 0:
             raise ValueError("a document of another size than it says")
-        self._put(b"]" if kind == ARRAY else b"}")
+        self._put(c"]" if kind == ARRAY else c"}")
         return 0
 
     cdef const uint8_t *_enter(self, int level) except NULL:
@@ -197,10 +196,10 @@ cdef class Transcoder:
         cdef const uint8_t *name = self._place
         cdef Py_ssize_t name_size = self._skip_name()
         if self._size > first:
-            self._put(b",")
+            self._put(c",")
         if container == DOCUMENT:
             self._put_text(name, name_size)
-            self._put(b":")
+            self._put(c":")
         if level > 1:
             self._copy_value(kind, level)
             return 0
@@ -315,12 +314,12 @@ cdef class Transcoder:
 
     cdef int _put_text(self, const uint8_t *text, Py_ssize_t size) except -1:
         cdef Py_ssize_t done = 0, plain
-        self._put(b'"')
+        self._put(c'"')
         while True:
             plain = self._put_plain(text + done, size - done)
             done += plain
             if done == size:
-                return self._put(b'"')
+                return self._put(c'"')
             self._put_escaped(text[done])
             done += 1
 
@@ -342,9 +341,9 @@ cdef class Transcoder:
         return done
 
     cdef int _put_escaped(self, uint8_t byte) except -1:
-        self._put(b"\\")
+        self._put(c"\\")
         self._put(ESCAPES[byte])
-        if ESCAPES[byte] == b"u":
+        if ESCAPES[byte] == c"u":
             self._put_all(b"00", 2)
             self._put(HEXADECIMAL[byte >> 4])
             self._put(HEXADECIMAL[byte & 0x0F])
@@ -359,7 +358,7 @@ cdef class Transcoder:
         cdef char *text
         if not isfinite(value):
             return self._put_all(b"null", 4)
-        text = PyOS_double_to_string(value, b"r", 0, Py_DTSF_ADD_DOT_0, NULL)
+        text = PyOS_double_to_string(value, c"r", 0, Py_DTSF_ADD_DOT_0, NULL)
         try:
             return self._put_all(text, strlen(text))
         finally:
@@ -374,20 +373,20 @@ cdef class Transcoder:
             raise ValueError("a date that is not within the years 1 to 9999")
         gmtime_r(&seconds, &time)
         self._reserve(MAX_DATETIME_SIZE)
-        self._put(b'"')
+        self._put(c'"')
         self._put_digits(time.tm_year + 1900, 4)
-        self._put(b"-")
+        self._put(c"-")
         self._put_digits(time.tm_mon + 1, 2)
-        self._put(b"-")
+        self._put(c"-")
         self._put_digits(time.tm_mday, 2)
-        self._put(b"T")
+        self._put(c"T")
         self._put_digits(time.tm_hour, 2)
-        self._put(b":")
+        self._put(c":")
         self._put_digits(time.tm_min, 2)
-        self._put(b":")
+        self._put(c":")
         self._put_digits(time.tm_sec, 2)
         if rest:
-            self._put(b".")
+            self._put(c".")
             self._put_digits(rest, 3)
             self._put_all(b"000", 3)
         return self._put_all(b'+00:00"', 7)
@@ -396,7 +395,7 @@ cdef class Transcoder:
         cdef uint8_t *out = self._reserve(count)
         cdef int place
         for place in range(count - 1, -1, -1):
-            out[place] = ZERO + value % 10
+            out[place] = c"0" + value % 10
             value //= 10
         self._size += count
         return 0
