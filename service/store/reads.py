@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import lru_cache
 from operator import attrgetter
 
@@ -10,6 +10,7 @@ from service.activities.types import BY_NAME
 from service.errors import StoreTimeout
 from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
 from service.observability import FIND_SECONDS
+from service.store.batches import find_batches
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, translated_errors
 from service.store.plans import (
@@ -23,9 +24,9 @@ from service.store.plans import (
     to_members_find,
     to_projection,
 )
-from service.store.rendering import RowRenderer, ThreadRenderer, each_row, to_transcoder
+from service.store.rendering import RowRenderer, ThreadRenderer, to_transcoder
 from service.store.threads import THREAD_SUFFIX
-from service.store.transcoding import Place
+from service.store.transcoding import Batch, Place
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
@@ -70,8 +71,8 @@ async def get_activity(
     with _find_seconds("activity").time(), translated_errors():
         find = to_finds(query)[0]
         transcoder = to_transcoder(fields=fields)
-        async with aclosing(source.ask(find, to_projection(query))) as batches:
-            found = [row async for batch in batches for row in each_row(transcoder, batch)]
+        async with source.ask(find, to_projection(query)) as batches:
+            found = [row async for batch in batches for row in transcoder.each(batch)]
         if not found:
             return None
         # Of an activity and a thread of one id, the activity's stored id is the lower one.
@@ -86,31 +87,23 @@ class _Source:
     """What one request may ask of MongoDB, within one time limit over all its finds."""
 
     def __init__(self, mongo: Mongo, max_seconds: float) -> None:
-        self._activities = mongo.activities
+        self._mongo = mongo
         self._end = time.monotonic() + max_seconds
 
-    async def ask(
+    def ask(
         self, find: Find, projection: Mapping[str, int], *, limit: int = 0, skip: int = 0
-    ) -> AsyncGenerator[bytes, None]:
-        """Batches of documents as they arrive: BSON, one document behind another.
-
-        To be closed (`aclosing`), so that leaving early ends the query in MongoDB too.
-        """
-        cursor = self._activities.find_raw_batches(
-            find.filter,
-            projection,
-            sort=find.sort or None,
-            hint=find.hint,
-            skip=skip,
-            limit=limit,
-            max_time_ms=self._remaining_milliseconds(),
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Batch, None]]:
+        """Documents as they arrive."""
+        return aclosing(
+            find_batches(
+                self._mongo,
+                find,
+                projection,
+                limit=limit,
+                skip=skip,
+                max_milliseconds=self._remaining_milliseconds(),
+            )
         )
-        try:
-            async for batch in cursor:
-                yield batch
-        finally:
-            if cursor.alive:
-                await cursor.close()
 
     def _remaining_milliseconds(self) -> int:
         remaining = int((self._end - time.monotonic()) * 1000)
@@ -127,9 +120,7 @@ async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -
     for find in to_finds(query):
         if following is not None:
             break
-        async with aclosing(
-            source.ask(find, projection, limit=missing + 1, skip=query.skip)
-        ) as batches:
+        async with source.ask(find, projection, limit=missing + 1, skip=query.skip) as batches:
             async for batch in batches:
                 rows = renderer.rows(batch, missing)
                 following = rows.following
@@ -161,9 +152,9 @@ async def _find_places(source: _Source, query: Query) -> list[Place]:
     transcoder = to_transcoder(query.sort.field)
     for part in split(query):
         for find in to_finds(part):
-            async with aclosing(source.ask(find, projection, limit=limit)) as batches:
+            async with source.ask(find, projection, limit=limit) as batches:
                 async for batch in batches:
-                    places |= {row.place.id: row.place for row in each_row(transcoder, batch)}
+                    places |= {row.place.id: row.place for row in transcoder.each(batch)}
     return sorted(places.values(), reverse=query.sort.descending)
 
 
@@ -176,7 +167,7 @@ async def _render_by_id(
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
     rows: dict[str, bytearray] = {}
-    async with aclosing(source.ask(find, to_projection(query))) as batches:
+    async with source.ask(find, to_projection(query)) as batches:
         async for batch in batches:
             rows |= {row.place.id: row.json for row in renderer.each(batch)}
     return [rows[each] for each in ids if each in rows]
@@ -184,11 +175,9 @@ async def _render_by_id(
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
     transcoder = to_transcoder()
-    async with aclosing(
-        source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS)
-    ) as batches:
+    async with source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as batches:
         async for batch in batches:
-            if not all(renderer.add(email.json) for email in each_row(transcoder, batch)):
+            if not all(renderer.add(email.json) for email in transcoder.each(batch)):
                 break
     return renderer.finish()
 

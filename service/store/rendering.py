@@ -8,7 +8,7 @@ leaves them out.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bson import decode_all, encode
+from bson import decode, encode
 
 from service.activities.base import Activity
 from service.activities.threads import to_preview
@@ -16,7 +16,7 @@ from service.errors import InvalidRequest
 from service.listing.query import Fields, Page, Query, SortField
 from service.store.plans import EMAIL
 from service.store.threads import THREAD_SUFFIX
-from service.store.transcoding import Row, Rows, Transcoder
+from service.store.transcoding import Batch, Row, Rows, Transcoder
 
 _BASE_KEYS = tuple(field.alias or name for name, field in Activity.model_fields.items())
 _ENVELOPE_BYTES = len(b'{"has_more":false,"data":[]}')
@@ -30,15 +30,6 @@ def to_transcoder(
     """What shows documents as the API does. No id but a thread's can end as a thread's does."""
     names = None if fields is None or fields.everything else fields.names
     return Transcoder(time_field=time_field, id_suffix=THREAD_SUFFIX, names=names)
-
-
-def each_row(transcoder: Transcoder, documents: bytes) -> Iterator[Row]:
-    """The rows one by one."""
-    end = 0
-    while end < len(documents):
-        row = transcoder.row(documents, end)
-        end = row.end
-        yield row
 
 
 def render_page(page: Page) -> bytes:
@@ -66,23 +57,25 @@ class RowRenderer:
         self._max_bytes = max_bytes
         self._free_bytes = max_bytes - _ENVELOPE_BYTES + _COMMA_BYTES
 
-    def rows(self, documents: bytes, at_most: int) -> Rows:
+    def rows(self, documents: Batch, at_most: int) -> Rows:
         """The first documents as one piece of a page."""
         rows = self._transcoder.rows(self._stripped(documents), at_most, self._free_bytes)
         if rows.number:
             self._take(rows.json)
         return rows
 
-    def each(self, documents: bytes) -> Iterator[Row]:
+    def each(self, documents: Batch) -> Iterator[Row]:
         """The documents one by one, each a piece of a page."""
-        for row in each_row(self._transcoder, self._stripped(documents)):
+        for row in self._transcoder.each(self._stripped(documents)):
             self._take(row.json)
             yield row
 
-    def _stripped(self, documents: bytes) -> bytes:
+    def _stripped(self, documents: Batch) -> Batch:
         if not self._strips_emails:
             return documents
-        return b"".join([encode(_to_stripped(one)) for one in decode_all(documents)])
+        cursor = decode(documents.cursor)
+        found = cursor.pop("firstBatch", None) or cursor.pop("nextBatch", [])
+        return Batch(encode({**cursor, "firstBatch": [_to_stripped(one) for one in found]}))
 
     def _take(self, piece: bytearray) -> None:
         self._free_bytes -= len(piece) + _COMMA_BYTES

@@ -1,4 +1,4 @@
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 class Place(NamedTuple):
@@ -8,7 +8,6 @@ class Place(NamedTuple):
 class Row(NamedTuple):
     json: bytearray
     place: Place
-    end: int
 
 class Rows(NamedTuple):
     json: bytearray
@@ -16,9 +15,14 @@ class Rows(NamedTuple):
     last: Place | None
     following: Place | None
 
+class Batch:
+    cursor: bytes | memoryview
+    cursor_id: int
+    def __init__(self, cursor: bytes | memoryview) -> None: ...
+
 class Transcoder:
     def __init__(
         self, *, time_field: str, id_suffix: str, names: Collection[str] | None
     ) -> None: ...
-    def row(self, documents: bytes, start: int) -> Row: ...
-    def rows(self, documents: bytes, at_most: int, max_bytes: int) -> Rows: ...
+    def each(self, documents: Batch) -> Iterator[Row]: ...
+    def rows(self, documents: Batch, at_most: int, max_bytes: int) -> Rows: ...

@@ -2,7 +2,8 @@
 """BSON to JSON in one pass, without the Python values in between.
 
 A page of a hundred activities is five thousand values: to make an object of each, only to print it,
-took most of a request. Whatever stands in the bytes, nothing is read beyond their end.
+took most of a request. Whatever stands in the bytes, nothing is read beyond their end. (Numbers are
+read as the machine has them: little-endian, as in BSON.)
 
 It knows nothing of activities but that a row has an `id` and a time it is sorted by.
 """
@@ -39,10 +40,12 @@ cdef enum:
     DATETIME = 0x09
     NULL_VALUE = 0x0A
     INT32 = 0x10
+    TIMESTAMP = 0x11
     INT64 = 0x12
 
 cdef enum:
     WORD = 8
+    MIN_DOCUMENT_SIZE = 5
     MAX_LEVELS = 200
     MAX_NUMBER_SIZE = 32
     MAX_DATETIME_SIZE = 40
@@ -67,11 +70,10 @@ class Place(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One document as JSON, and where the next one begins."""
+    """One document as JSON."""
 
     json: bytearray
     place: Place
-    end: int
 
 
 class Rows(NamedTuple):
@@ -84,6 +86,139 @@ class Rows(NamedTuple):
     following: Place | None
 
 
+# --- reading --------------------------------------------------------------------------------------
+cdef struct _Reader:
+    const uint8_t *place
+    const uint8_t *end
+
+
+cdef inline const uint8_t *_take(_Reader *reader, Py_ssize_t size) except NULL:
+    cdef const uint8_t *taken = reader.place
+    if size > reader.end - taken:
+        raise ValueError("BSON that ends too early")
+    reader.place = taken + size
+    return taken
+
+
+cdef inline int32_t _take_int32(_Reader *reader) except? -1:
+    cdef int32_t value
+    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
+    return value
+
+
+cdef inline int64_t _take_int64(_Reader *reader) except? -1:
+    cdef int64_t value
+    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
+    return value
+
+
+cdef inline double _take_double(_Reader *reader) except? -1:
+    cdef double value
+    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
+    return value
+
+
+cdef inline const uint8_t *_take_string(_Reader *reader, Py_ssize_t *size) except NULL:
+    """Its bytes and their number, without the NUL behind them."""
+    cdef int32_t with_nul = _take_int32(reader)
+    if with_nul < 1:
+        raise ValueError("a text of a size below 1")
+    size[0] = with_nul - 1
+    return _take(reader, with_nul)
+
+
+cdef inline const uint8_t *_take_name(_Reader *reader, Py_ssize_t *size) except NULL:
+    cdef const uint8_t *name = reader.place
+    cdef const uint8_t *nul = <const uint8_t *> memchr(name, 0, reader.end - name)
+    if nul is NULL:
+        raise ValueError("BSON that ends too early")
+    size[0] = nul - name
+    reader.place = nul + 1
+    return name
+
+
+cdef inline int _enter(_Reader *reader, _Reader *inner) except -1:
+    """`inner` reads what is in the document that begins here, `reader` what stands behind it."""
+    cdef const uint8_t *begin = reader.place
+    cdef int32_t size = _take_int32(reader)
+    if size < MIN_DOCUMENT_SIZE or reader.end - begin < size or begin[size - 1] != 0:
+        raise ValueError("a document of another size than it says")
+    inner.place = reader.place
+    inner.end = begin + size - 1
+    reader.place = begin + size
+    return 0
+
+
+cdef int _skip(_Reader *reader, uint8_t kind) except -1:
+    """Pass over a value of those kinds that an answer of MongoDB's has beside documents."""
+    cdef Py_ssize_t size
+    cdef _Reader inner
+    if kind == STRING:
+        _take_string(reader, &size)
+    elif kind == DOCUMENT or kind == ARRAY:
+        _enter(reader, &inner)
+    elif kind == BOOLEAN:
+        _take(reader, 1)
+    elif kind in (DOUBLE, DATETIME, TIMESTAMP, INT64):
+        _take(reader, 8)
+    else:
+        raise ValueError(f"an answer with a value of kind {kind}")
+    return 0
+
+
+cdef bint _find(_Reader *reader, uint8_t kind, bytes name, _Reader *found) except -1:
+    """Whether a document has a field of that name and kind; `found` begins at its value."""
+    cdef _Reader ahead = reader[0]
+    cdef uint8_t other
+    cdef const uint8_t *other_name
+    cdef Py_ssize_t size
+    while ahead.place < ahead.end:
+        other = _take(&ahead, 1)[0]
+        other_name = _take_name(&ahead, &size)
+        if other == kind and _is(other_name, size, name):
+            found[0] = ahead
+            return True
+        _skip(&ahead, other)
+    return False
+
+
+cdef inline bint _is(const uint8_t *text, Py_ssize_t size, bytes expected) noexcept:
+    return size == len(expected) and memcmp(text, <const uint8_t *> expected, size) == 0
+
+
+@cython.final
+cdef class Batch:
+    """The documents in the answer to a `find` or a `getMore`; `cursor_id` asks for more of them, 0
+    where there are none.
+
+    `cursor` are the bytes of the answer's `cursor`. Raises `ValueError` for others.
+    """
+
+    cdef const uint8_t[::1] _bytes
+    cdef _Reader _documents
+    cdef readonly object cursor
+    cdef readonly int64_t cursor_id
+
+    def __init__(self, cursor):
+        cdef _Reader reader, fields, found
+        self.cursor = cursor
+        self._bytes = cursor
+        if not self._bytes.shape[0]:
+            raise ValueError("BSON that ends too early")
+        reader.place = &self._bytes[0]
+        reader.end = reader.place + self._bytes.shape[0]
+        _enter(&reader, &fields)
+        if not _find(&fields, INT64, b"id", &found):
+            raise ValueError("an answer without a cursor")
+        self.cursor_id = _take_int64(&found)
+        if not (
+            _find(&fields, ARRAY, b"firstBatch", &found)
+            or _find(&fields, ARRAY, b"nextBatch", &found)
+        ):
+            raise ValueError("an answer without documents")
+        _enter(&found, &self._documents)
+
+
 @cython.final
 cdef class Transcoder:
     """Shows documents as rows: of the top-level fields those in `names`, all of them for None, and
@@ -93,10 +228,6 @@ cdef class Transcoder:
     cdef bytes _time_field
     cdef bytes _id_suffix
     cdef frozenset _names
-
-    # What is read, and how far it has been.
-    cdef const uint8_t *_place
-    cdef const uint8_t *_end
 
     # What is written. `_room` is what fits in before the bytes must grow.
     cdef bytearray _json
@@ -112,182 +243,135 @@ cdef class Transcoder:
     def __init__(self, *, time_field, id_suffix, names):
         self._time_field = time_field.encode()
         self._id_suffix = id_suffix.encode()
-        self._names = None if names is None else frozenset([name.encode() for name in names])
+        self._names = None if names is None else frozenset(
+            [name.encode(errors="surrogatepass") for name in names]
+        )
 
-    def row(self, bytes documents not None, Py_ssize_t start):
-        """The document that begins at `start`. Raises `ValueError` where there is none."""
-        self._open(documents, start)
-        self._copy_row()
-        return Row(self._close(self._size), self._to_place(), self._read_bytes(documents))
+    def each(self, Batch documents not None):
+        """The documents one by one. Raises `ValueError` where one is none that can be shown."""
+        cdef _Reader reader = documents._documents
+        while reader.place < reader.end:
+            self._open(reader.end - reader.place)
+            self._copy_row(&reader)
+            yield Row(self._close(self._size), self._to_place())
 
-    def rows(self, bytes documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
+    def rows(self, Batch documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
         """The first documents, `at_most` of them, and no more than it takes to have more than
-        `max_bytes` of JSON. Raises `ValueError` for bytes that are no such documents."""
-        cdef Py_ssize_t count = 0, size
+        `max_bytes` of JSON. Raises `ValueError` where one is none that can be shown."""
+        cdef _Reader reader = documents._documents
+        cdef Py_ssize_t number = 0, size
         last = following = None
-        self._open(documents, 0)
-        while self._place < self._end and count < at_most and self._size <= max_bytes:
-            if count:
+        self._open(reader.end - reader.place)
+        while reader.place < reader.end and number < at_most and self._size <= max_bytes:
+            if number:
                 self._put(c",")
-            self._copy_row()
-            count += 1
-        if count:
+            self._copy_row(&reader)
+            number += 1
+        if number:
             last = self._to_place()
         size = self._size
-        if self._place < self._end:
-            self._copy_row()
+        if reader.place < reader.end:
+            self._copy_row(&reader)
             following = self._to_place()
-        return Rows(self._close(size), count, last, following)
+        return Rows(self._close(size), number, last, following)
 
-    cdef int _open(self, bytes documents, Py_ssize_t start) except -1:
-        cdef const uint8_t *begin = documents
-        if not 0 <= start <= len(documents):
-            raise ValueError("a start outside of the documents")
-        self._place = begin + start
-        self._end = begin + len(documents)
+    cdef int _open(self, Py_ssize_t bson_size) except -1:
         self._json = bytearray()
         self._size = self._room = 0
-        return self._grow((self._end - self._place) * 5 // 4)
+        return self._grow(bson_size * 5 // 4)
 
     cdef bytearray _close(self, Py_ssize_t size):
         json, self._json = self._json, None
         PyByteArray_Resize(json, size)
         return json
 
-    cdef Py_ssize_t _read_bytes(self, bytes documents) noexcept:
-        return self._place - <const uint8_t *> documents
-
     cdef object _to_place(self):
         return Place(self._time, self._id[:self._id_size].decode())
 
     # --- the walk ---------------------------------------------------------------------------------
-    cdef int _copy_row(self) except -1:
+    cdef int _copy_row(self, _Reader *reader) except -1:
+        """A document as it stands in an array, which names it by its number."""
+        cdef Py_ssize_t size
+        if _take(reader, 1)[0] != DOCUMENT:
+            raise ValueError("a document that is none")
+        _take_name(reader, &size)
         self._time, self._id, self._id_size = 0, NULL, 0
-        self._copy_container(DOCUMENT, 1)
+        self._copy_container(reader, DOCUMENT, 1)
         if self._id is NULL:
             raise ValueError("a document without an id")
         return 0
 
-    cdef int _copy_container(self, uint8_t kind, int level) except -1:
-        cdef const uint8_t *end = self._enter(level)
+    cdef int _copy_container(self, _Reader *reader, uint8_t kind, int level) except -1:
+        cdef _Reader inner
         cdef Py_ssize_t first
+        if level > MAX_LEVELS:
+            raise ValueError("documents in documents, too many of them")
+        _enter(reader, &inner)
         self._put(c"[" if kind == ARRAY else c"{")
         first = self._size
-        while self._place < end:
-            self._copy_element(kind, level, first)
-        if self._place != end or self._take(1)[0] != 0:
-            raise ValueError("a document of another size than it says")
+        while inner.place < inner.end:
+            self._copy_element(&inner, kind, level, first)
         self._put(c"]" if kind == ARRAY else c"}")
         return 0
 
-    cdef const uint8_t *_enter(self, int level) except NULL:
-        """The last byte of the document that begins here."""
-        cdef const uint8_t *begin = self._place
-        cdef int32_t size = self._take_int32()
-        if size < 5 or self._end - begin < size:
-            raise ValueError("a document of another size than it says")
-        if level > MAX_LEVELS:
-            raise ValueError("documents in documents, too many of them")
-        return begin + size - 1
-
-    cdef int _copy_element(self, uint8_t container, int level, Py_ssize_t first) except -1:
-        cdef Py_ssize_t before = self._size
-        cdef uint8_t kind = self._take(1)[0]
-        cdef const uint8_t *name = self._place
-        cdef Py_ssize_t name_size = self._skip_name()
+    cdef int _copy_element(
+        self, _Reader *reader, uint8_t container, int level, Py_ssize_t first
+    ) except -1:
+        cdef Py_ssize_t before = self._size, name_size
+        cdef uint8_t kind = _take(reader, 1)[0]
+        cdef const uint8_t *name = _take_name(reader, &name_size)
         if self._size > first:
             self._put(c",")
         if container == DOCUMENT:
             self._put_text(name, name_size)
             self._put(c":")
         if level > 1:
-            self._copy_value(kind, level)
-            return 0
-        self._copy_field(kind, name, name_size)
+            return self._copy_value(reader, kind, level)
+        self._copy_field(reader, kind, name, name_size)
         if self._names is not None and name[:name_size] not in self._names:
             self._size = before
         return 0
 
-    cdef int _copy_field(self, uint8_t kind, const uint8_t *name, Py_ssize_t name_size) except -1:
+    cdef int _copy_field(
+        self, _Reader *reader, uint8_t kind, const uint8_t *name, Py_ssize_t name_size
+    ) except -1:
         """A value of the top level: two of them say where the row stands."""
         if kind == STRING and _is(name, name_size, b"id"):
-            self._id = self._take_string(&self._id_size)
-            self._put_text(self._id, self._id_size - self._suffix_size())
-            return 0
+            self._id = _take_string(reader, &self._id_size)
+            return self._put_text(self._id, self._id_size - self._suffix_size())
         if kind == DATETIME and _is(name, name_size, self._time_field):
-            self._time = self._peek_int64()
-        return self._copy_value(kind, 1)
+            self._time = _take_int64(reader)
+            return self._put_datetime(self._time)
+        return self._copy_value(reader, kind, 1)
 
     cdef Py_ssize_t _suffix_size(self) noexcept:
         cdef Py_ssize_t size = len(self._id_suffix)
         cdef const uint8_t *tail = self._id + self._id_size - size
         return size if size <= self._id_size and _is(tail, size, self._id_suffix) else 0
 
-    cdef int _copy_value(self, uint8_t kind, int level) except -1:
+    cdef int _copy_value(self, _Reader *reader, uint8_t kind, int level) except -1:
         cdef const uint8_t *text
         cdef Py_ssize_t size
         if kind == STRING:
-            text = self._take_string(&size)
+            text = _take_string(reader, &size)
             return self._put_text(text, size)
         if kind == DOCUMENT or kind == ARRAY:
-            return self._copy_container(kind, level + 1)
+            return self._copy_container(reader, kind, level + 1)
         if kind == NULL_VALUE:
             return self._put_all(b"null", 4)
         if kind == BOOLEAN:
-            return self._put_all(b"true", 4) if self._take(1)[0] else self._put_all(b"false", 5)
+            if _take(reader, 1)[0]:
+                return self._put_all(b"true", 4)
+            return self._put_all(b"false", 5)
         if kind == DATETIME:
-            return self._put_datetime(self._take_int64())
+            return self._put_datetime(_take_int64(reader))
         if kind == INT32:
-            return self._put_integer(self._take_int32())
+            return self._put_integer(_take_int32(reader))
         if kind == INT64:
-            return self._put_integer(self._take_int64())
+            return self._put_integer(_take_int64(reader))
         if kind == DOUBLE:
-            return self._put_double(self._take_double())
+            return self._put_double(_take_double(reader))
         raise ValueError(f"a value of kind {kind}, which JSON does not have")
-
-    # --- reading ----------------------------------------------------------------------------------
-    cdef inline const uint8_t *_take(self, Py_ssize_t size) except NULL:
-        cdef const uint8_t *taken = self._place
-        if size > self._end - taken:
-            raise ValueError("BSON that ends too early")
-        self._place = taken + size
-        return taken
-
-    cdef inline int32_t _take_int32(self) except? -1:
-        cdef int32_t value
-        memcpy(&value, self._take(sizeof(value)), sizeof(value))
-        return value
-
-    cdef inline int64_t _take_int64(self) except? -1:
-        cdef int64_t value
-        memcpy(&value, self._take(sizeof(value)), sizeof(value))
-        return value
-
-    cdef int64_t _peek_int64(self) except? -1:
-        cdef int64_t value = self._take_int64()
-        self._place -= sizeof(value)
-        return value
-
-    cdef inline double _take_double(self) except? -1:
-        cdef double value
-        memcpy(&value, self._take(sizeof(value)), sizeof(value))
-        return value
-
-    cdef inline const uint8_t *_take_string(self, Py_ssize_t *size) except NULL:
-        """Its bytes and their number, without the NUL behind them."""
-        cdef int32_t with_nul = self._take_int32()
-        if with_nul < 1:
-            raise ValueError("a text of a size below 1")
-        size[0] = with_nul - 1
-        return self._take(with_nul)
-
-    cdef inline Py_ssize_t _skip_name(self) except -1:
-        cdef const uint8_t *name = self._place
-        cdef const uint8_t *nul = <const uint8_t *> memchr(name, 0, self._end - name)
-        if nul is NULL:
-            raise ValueError("BSON that ends too early")
-        self._place = nul + 1
-        return nul - name
 
     # --- writing ----------------------------------------------------------------------------------
     cdef int _grow(self, Py_ssize_t more) except -1:
@@ -399,10 +483,6 @@ cdef class Transcoder:
             value //= 10
         self._size += count
         return 0
-
-
-cdef inline bint _is(const uint8_t *text, Py_ssize_t size, bytes expected) noexcept:
-    return size == len(expected) and memcmp(text, <const uint8_t *> expected, size) == 0
 
 
 cdef inline uint64_t _has_escapes(uint64_t word) noexcept:

@@ -1,7 +1,5 @@
 """The connection: clear lines at start, and the drivers' errors told apart."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,10 +8,11 @@ from pydantic import SecretStr
 from deploy.local.mongodb import MongoServer
 from service.errors import StartError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
-from service.store.mongo import Mongo, connect, ping, translated_errors
+from service.store.mongo import connect, ping, translated_errors
 from service.store.writes import Outcome, write_changes
 from tests.conftest import Driver
 from tests.store.conversations import encoded, setting, to_change
+from tests.store.failpoints import failing
 
 SECRET = "p4ssw0rd"
 
@@ -100,16 +99,6 @@ async def test_settings_hold_where_the_connection_string_is_silent(mongo_driver:
         assert options.server_selection_timeout == 0.5
         assert options.write_concern.document == {"w": "majority"}
         assert options.codec_options.tz_aware is False
-
-
-@asynccontextmanager
-async def failing(mongo: Mongo, *commands: str, **how: Any) -> AsyncIterator[None]:
-    """Let the server fail these commands, as often as the driver repeats them."""
-    point: dict[str, Any] = {"configureFailPoint": "failCommand"}
-    data = {"failCommands": list(commands), **how}
-    await mongo.client.admin.command(point | {"mode": "alwaysOn", "data": data})
-    yield
-    await mongo.client.admin.command(point | {"mode": "off"})
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-from bson import ObjectId, decode, decode_all, encode
+from bson import DatetimeMS, Int64, ObjectId, Timestamp, decode, encode
+from bson.raw_bson import RawBSONDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.store.transcoding import Place, Transcoder
+from service.store.transcoding import Batch, Place, Row, Transcoder
 
 UNBOUNDED = 2**40
 YEAR_1 = datetime(1, 1, 1)
@@ -48,13 +49,26 @@ def transcoder(names: set[str] | None = None, suffix: str = "!thread") -> Transc
     return Transcoder(time_field="at", id_suffix=suffix, names=names)
 
 
+def cursor_of(found: list[dict[str, Any]], **others: Any) -> bytes:
+    return encode({"firstBatch": found, "id": Int64(0), "ns": "a.b", **others})
+
+
+def batch_of(*found: dict[str, Any]) -> Batch:
+    return Batch(cursor_of(list(found)))
+
+
+def row_of(document: dict[str, Any], **how: Any) -> Row:
+    (row,) = transcoder(**how).each(batch_of(document))
+    return row
+
+
 def text_of(value: Any) -> Any:
     """The value as `orjson` writes it."""
     return orjson.loads(orjson.dumps(value, option=orjson.OPT_NAIVE_UTC))
 
 
 def shown(document: dict[str, Any], **how: Any) -> Any:
-    return json.loads(transcoder(**how).row(encode(document), 0).json)
+    return json.loads(row_of(document, **how).json)
 
 
 def place_of(document: dict[str, Any]) -> Place:
@@ -65,7 +79,7 @@ def place_of(document: dict[str, Any]) -> Place:
 @given(st.lists(documents, max_size=4), st.integers(0, 4))
 @example([], 1)
 def test_rows_are_the_documents(found: list[dict[str, Any]], at_most: int) -> None:
-    rows = transcoder(suffix="").rows(b"".join(map(encode, found)), at_most, UNBOUNDED)
+    rows = transcoder(suffix="").rows(batch_of(*found), at_most, UNBOUNDED)
 
     taken, left = found[:at_most], found[at_most:]
     # Not `==` alone: 1.0 is 1, and -0.0 is 0.
@@ -75,15 +89,12 @@ def test_rows_are_the_documents(found: list[dict[str, Any]], at_most: int) -> No
     assert rows.following == (place_of(left[0]) if left else None)
 
 
-@given(st.lists(documents, min_size=1, max_size=4))
+@given(st.lists(documents, max_size=4))
 def test_rows_come_one_by_one(found: list[dict[str, Any]]) -> None:
-    end = 0
-    for document in found:
-        row = transcoder(suffix="").row(b"".join(map(encode, found)), end)
-        assert repr(orjson.loads(row.json)) == repr(text_of(document))
-        assert row.place == place_of(document)
-        assert row.end == end + len(encode(document))
-        end = row.end
+    rows = list(transcoder(suffix="").each(batch_of(*found)))
+
+    assert [row.place for row in rows] == [place_of(document) for document in found]
+    assert repr([orjson.loads(row.json) for row in rows]) == repr(text_of(found))
 
 
 @pytest.mark.parametrize("byte", range(128))
@@ -128,7 +139,7 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
 def test_only_named_fields_are_shown(document: dict[str, Any], names: set[str]) -> None:
     expected = {name: value for name, value in document.items() if name in names}
 
-    row = transcoder(names, suffix="").row(encode(document), 0)
+    row = row_of(document, names=names, suffix="")
 
     assert repr(orjson.loads(row.json)) == repr(text_of(expected))
     assert row.place == place_of(document)
@@ -146,29 +157,51 @@ def test_only_named_fields_are_shown(document: dict[str, Any], names: set[str]) 
 )
 def test_an_id_is_shown_without_the_suffix(stored: str, id_: str) -> None:
     inner = {"id": "acti_2!thread"}
-    row = transcoder().row(encode({"id": stored, "at": YEAR_1, "inner": inner}), 0)
+    row = row_of({"id": stored, "at": YEAR_1, "inner": inner})
 
     assert orjson.loads(row.json) == {"id": id_, "at": "0001-01-01T00:00:00+00:00", "inner": inner}
     assert row.place.id == stored
 
 
 def test_no_more_is_written_than_tells_that_it_is_too_much() -> None:
-    found = b"".join(encode({"id": str(n), "at": YEAR_1, "note": "x" * 1000}) for n in range(9))
-    size = len(transcoder().row(found, 0).json)
+    found = [{"id": str(n), "at": YEAR_1, "note": "x" * 1000} for n in range(9)]
+    size = len(row_of(found[0]).json)
 
-    assert transcoder().rows(found, 9, size - 1).number == 1
-    assert transcoder().rows(found, 9, size).number == 2
-    assert transcoder().rows(found, 9, UNBOUNDED).number == 9
+    assert transcoder().rows(batch_of(*found), 9, size - 1).number == 1
+    assert transcoder().rows(batch_of(*found), 9, size).number == 2
+    assert transcoder().rows(batch_of(*found), 9, UNBOUNDED).number == 9
 
 
 def test_a_transcoder_can_be_used_again() -> None:
     reader = transcoder()
-    first = reader.row(encode({"id": "a", "at": YEAR_1}), 0)
+    (first,) = reader.each(batch_of({"id": "a", "at": YEAR_1}))
 
-    second = reader.row(encode({"id": "b", "at": LAST, "note": "x" * 5000}), 0)
+    (second,) = reader.each(batch_of({"id": "b", "at": LAST, "note": "x" * 5000}))
 
     assert orjson.loads(first.json)["id"] == "a"
     assert orjson.loads(second.json)["note"] == "x" * 5000
+
+
+@pytest.mark.parametrize("documents_", ["firstBatch", "nextBatch"])
+@pytest.mark.parametrize("id_", [0, 1, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("as_view", [False, True])
+def test_an_answer_names_its_cursor(documents_: str, id_: int, as_view: bool) -> None:
+    """Its fields come in any order, among others."""
+    cursor = encode(
+        {
+            "ns": "a.b",
+            "postBatchResumeToken": {"firstBatch": 1, "id": Int64(5)},
+            "atClusterTime": Timestamp(1, 2),
+            "partialResultsReturned": True,
+            "id": Int64(id_),
+            documents_: [{"id": "a", "at": YEAR_1}],
+        }
+    )
+    batch = Batch(memoryview(cursor) if as_view else cursor)
+
+    assert batch.cursor_id == id_
+    assert batch.cursor == cursor
+    assert [row.place.id for row in transcoder().each(batch)] == ["a"]
 
 
 # --- what is no document ------------------------------------------------------------------------
@@ -178,52 +211,58 @@ def test_a_transcoder_can_be_used_again() -> None:
 def test_broken_bytes_are_refused_or_read_but_never_overrun(
     document: dict[str, Any], data: st.DataObject
 ) -> None:
-    found = bytearray(encode(document))
+    cursor = bytearray(cursor_of([document, document]))
     for _ in range(data.draw(st.integers(1, 3))):
-        found[data.draw(st.integers(0, len(found) - 1))] = data.draw(st.integers(0, 255))
-    end = data.draw(st.integers(0, len(found)))
+        cursor[data.draw(st.integers(0, len(cursor) - 1))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(1, len(cursor)))
     with suppress(ValueError):
-        transcoder().rows(bytes(found[:end]), 5, UNBOUNDED)
+        transcoder().rows(Batch(bytes(cursor[:end])), 5, UNBOUNDED)
 
 
 @given(documents)
-def test_a_document_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
-    found = encode(document)
-    for end in range(1, len(found)):
-        with pytest.raises(ValueError, match=r"BSON|document"):
-            transcoder().rows(found[:end], 5, UNBOUNDED)
+def test_an_answer_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
+    cursor = cursor_of([document])
+    for end in range(len(cursor)):
+        with pytest.raises(ValueError, match=r"BSON|document|answer"):
+            Batch(cursor[:end])
 
 
-@pytest.mark.parametrize("start", [-1, 10_000, 2**62])
-def test_a_start_is_inside_of_the_documents(start: int) -> None:
-    with pytest.raises(ValueError, match="outside"):
-        transcoder().row(encode({"id": "", "at": YEAR_1}), start)
+@pytest.mark.parametrize(
+    ("cursor", "fault"),
+    [
+        ({"firstBatch": [], "ns": "a.b"}, "without a cursor"),
+        ({"firstBatch": [], "id": 5}, "kind 16"),
+        ({"id": Int64(0), "ns": "a.b"}, "without documents"),
+        ({"id": Int64(0), "firstBatch": {}}, "without documents"),
+        ({"other": b"", "id": Int64(0)}, "kind 5"),
+    ],
+)
+def test_another_answer_is_refused(cursor: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Batch(encode(cursor))
 
 
-def test_behind_the_last_document_there_is_none() -> None:
-    found = encode({"id": "", "at": YEAR_1})
-    with pytest.raises(ValueError, match="ends too early"):
-        transcoder().row(found, len(found))
+@pytest.mark.parametrize("value", [None, 1, "a", [{"id": "a"}]])
+def test_what_is_no_document_is_refused(value: Any) -> None:
+    batch = Batch(encode({"firstBatch": [value], "id": Int64(0)}))
+    with pytest.raises(ValueError, match="a document that is none"):
+        transcoder().rows(batch, 1, UNBOUNDED)
 
 
 def test_a_document_has_an_id() -> None:
     with pytest.raises(ValueError, match="without an id"):
-        transcoder().row(encode({"at": YEAR_1}), 0)
+        row_of({"at": YEAR_1})
 
 
 def test_a_kind_that_json_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="kind 7"):
-        transcoder().row(encode({"id": "", "at": YEAR_1, "other": ObjectId()}), 0)
+        row_of({"id": "", "at": YEAR_1, "other": ObjectId()})
 
 
 @pytest.mark.parametrize("milliseconds", [-62_135_596_800_001, 253_402_300_800_000, -(2**63)])
 def test_a_date_beyond_the_years_is_refused(milliseconds: int) -> None:
-    found = encode({"id": "", "at": YEAR_1})
-    year_1 = struct.pack("<q", place_of(decode_all(found)[0]).time)
-    beyond = found.replace(year_1, struct.pack("<q", milliseconds))
-
     with pytest.raises(ValueError, match="years 1 to 9999"):
-        transcoder().row(beyond, 0)
+        row_of({"id": "", "at": DatetimeMS(milliseconds)})
 
 
 def test_nesting_has_an_end() -> None:
@@ -233,4 +272,4 @@ def test_nesting_has_an_end() -> None:
         deep = struct.pack("<i", len(deep) + 8) + b"\x03a\0" + deep + b"\0"
 
     with pytest.raises(ValueError, match="too many"):
-        transcoder().rows(deep, 1, UNBOUNDED)
+        row_of({"id": "", "at": YEAR_1, "deep": RawBSONDocument(deep)})

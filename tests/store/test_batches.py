@@ -1,0 +1,178 @@
+"""Finds by the commands themselves: all that the driver's own cursor would do is done."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+import pytest
+from bson import decode
+from pydantic import SecretStr
+
+from deploy.local.mongodb import MongoServer
+from service.errors import StoreTimeout, StoreUnavailable
+from service.settings import MongoSettings
+from service.store.batches import find_batches
+from service.store.mongo import Mongo, connect, translated_errors
+from service.store.plans import Find
+from service.store.transcoding import Batch
+from tests.commands import CommandWatch
+from tests.conftest import Driver
+from tests.store.failpoints import failing
+
+NUMBERS = range(5)
+FIND = Find({"organization_id": "orga_1"}, "_id_", (("_id", 1),))
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture(name="breakable")
+async def _breakable(
+    breakable_mongo_server: MongoServer, mongo_settings: MongoSettings
+) -> AsyncIterator[Mongo]:
+    """A connection to a MongoDB that fails on purpose."""
+    url = {"url": SecretStr(breakable_mongo_server.url)}
+    async with connect(mongo_settings.model_copy(update=url)) as mongo:
+        await fill(mongo)
+        yield mongo
+        await mongo.client.drop_database(mongo_settings.database)
+
+
+async def fill(mongo: Mongo, size: int = 1) -> None:
+    for number in NUMBERS:
+        await mongo.activities.insert_one(
+            {"_id": f"orga_1!{number}", "organization_id": "orga_1", "n": number, "x": "x" * size}
+        )
+
+
+def ask(
+    mongo: Mongo, find: Find = FIND, *, limit: int = 0, skip: int = 0, seconds: int = 10
+) -> AbstractAsyncContextManager[AsyncGenerator[Batch, None]]:
+    projection = {"n": 1, "x": 1}
+    milliseconds = seconds * 1000
+    return aclosing(
+        find_batches(mongo, find, projection, limit=limit, skip=skip, max_milliseconds=milliseconds)
+    )
+
+
+async def numbers(mongo: Mongo, find: Find = FIND, **how: int) -> list[int]:
+    """What stands in the batches."""
+    found: list[int] = []
+    with translated_errors():
+        async with ask(mongo, find, **how) as batches:
+            async for batch in batches:
+                found += [document["n"] for document in decode(batch.cursor)["firstBatch"]]
+    return found
+
+
+async def test_a_batch_has_all(mongo: Mongo, mongo_driver: Driver, commands: CommandWatch) -> None:
+    await fill(mongo)
+    commands.clear()
+
+    assert await numbers(mongo) == [0, 1, 2, 3, 4]
+    assert await numbers(mongo, limit=3) == [0, 1, 2]
+    assert await numbers(mongo, limit=3, skip=1) == [1, 2, 3]
+    assert await numbers(mongo, limit=9, skip=4) == [4]
+    assert await numbers(mongo, Find({"organization_id": "orga_2"}, "_id_", ())) == []
+    if mongo_driver == "pymongo":
+        assert commands.names == ["find"] * 5
+
+
+async def test_hundreds_of_small_ones_come_in_one_batch(
+    mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
+) -> None:
+    await mongo.activities.insert_many(
+        [{"_id": f"orga_1!{n:03}", "organization_id": "orga_1", "n": n} for n in range(500)]
+    )
+    commands.clear()
+
+    assert await numbers(mongo) == list(range(500))
+    assert await numbers(mongo, limit=201) == list(range(201))
+    if mongo_driver == "pymongo":
+        assert commands.names == ["find", "find"]
+
+
+async def test_what_does_not_come_in_one_batch_is_left_to_the_driver(
+    mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
+) -> None:
+    await fill(mongo, size=5 * MEBIBYTE)
+    commands.clear()
+    open_before = await open_cursors(mongo)
+
+    assert await numbers(mongo) == [0, 1, 2, 3, 4]
+    assert await numbers(mongo, limit=4, skip=1) == [1, 2, 3, 4]
+
+    assert await open_cursors(mongo) == open_before
+    if mongo_driver == "pymongo":
+        assert commands.names == ["find", "killCursors", "find", "getMore"] * 2
+
+
+async def test_leaving_early_ends_the_query(mongo: Mongo) -> None:
+    await fill(mongo, size=5 * MEBIBYTE)
+    open_before = await open_cursors(mongo)
+
+    async with ask(mongo) as batches:
+        async for _ in batches:
+            break
+
+    assert await open_cursors(mongo) == open_before
+
+
+async def open_cursors(mongo: Mongo) -> int:
+    status = await mongo.client.admin.command("serverStatus")
+    count: int = status["metrics"]["cursor"]["open"]["total"]
+    return count
+
+
+async def test_a_find_is_asked_for_once_more(breakable: Mongo) -> None:
+    async with failing(breakable, "find", times=1, closeConnection=True):
+        assert await numbers(breakable) == [0, 1, 2, 3, 4]
+
+    async with failing(breakable, "find", times=2, closeConnection=True):
+        with pytest.raises(StoreUnavailable):
+            await numbers(breakable)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [({"errorCode": 50}, StoreTimeout), ({"errorCode": 13}, StoreUnavailable)],
+)
+async def test_what_a_second_try_would_not_mend_is_not_tried(
+    breakable: Mongo, how: dict[str, Any], error: type[Exception]
+) -> None:
+    async with failing(breakable, "find", times=1, **how):
+        with pytest.raises(error):
+            await numbers(breakable)
+
+
+async def test_no_second_try_where_the_connection_string_says_so(
+    breakable_mongo_server: MongoServer, mongo_settings: MongoSettings
+) -> None:
+    url = SecretStr(f"{breakable_mongo_server.url}&retryReads=false")
+    async with connect(mongo_settings.model_copy(update={"url": url})) as mongo:
+        refused = pytest.raises(StoreUnavailable)
+        async with failing(mongo, "find", times=1, closeConnection=True):
+            with refused:
+                await numbers(mongo)
+
+
+async def test_a_query_has_its_time(breakable: Mongo) -> None:
+    point = {"configureFailPoint": "maxTimeAlwaysTimeOut"}
+    await breakable.client.admin.command(point | {"mode": "alwaysOn"})
+    with pytest.raises(StoreTimeout):
+        await numbers(breakable)
+    await breakable.client.admin.command(point | {"mode": "off"})
+
+
+async def test_reads_are_as_the_connection_string_says(
+    mongo_server: Any, mongo_settings: MongoSettings, mongo_driver: Driver, commands: CommandWatch
+) -> None:
+    said = "readConcernLevel=majority&readPreference=primaryPreferred"
+    url = SecretStr(f"{mongo_server.url}&{said}")
+    async with connect(mongo_settings.model_copy(update={"url": url})) as mongo:
+        await fill(mongo)
+        assert await numbers(mongo) == [0, 1, 2, 3, 4]
+        await mongo.client.drop_database(mongo_settings.database)
+
+    if mongo_driver == "pymongo":
+        (find,) = commands.finds
+        assert find["readConcern"] == {"level": "majority"}
+        assert find["$readPreference"] == {"mode": "primaryPreferred"}
