@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 
 from service.errors import StartError
 from service.settings import RetentionSettings
-from service.store.mongo import Mongo, translated_errors
+from service.store.mongo import Mongo, asking
 
 PRIMARY = "_id_"
 """MongoDB's own index over `_id`."""
@@ -123,7 +123,7 @@ async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:
     in another shape (dropping it is an operator's decision), and `StoreUnavailable`.
     """
     expire_after_seconds = retention.tombstone_days * _SECONDS_A_DAY
-    with translated_errors():
+    async with asking(mongo):
         found = await _find_indexes(mongo)
         await _change_expiry(mongo, found.get(EXPIRY), expire_after_seconds)
         models = [index.to_model(expire_after_seconds) for index in INDEXES]
@@ -140,7 +140,7 @@ async def check_indexes(mongo: Mongo) -> list[str]:
 
     Raises `StoreUnavailable`.
     """
-    with translated_errors():
+    async with asking(mongo):
         found = await _find_indexes(mongo)
     return [text for index in INDEXES if (text := index.difference(found.get(index.name)))]
 

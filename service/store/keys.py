@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from service.store.mongo import Mongo, translated_errors
+from service.store.mongo import Mongo, asking
 
 _KEY = re.compile(r"(key_[0-9a-f]{24})\.[A-Za-z0-9_-]{43}")
 _BY_ID = [("_id", 1)]
@@ -44,14 +44,14 @@ async def create_key(mongo: Mongo, organization_id: str, name: str) -> str:
         "created_at": datetime.now(UTC),
         "revoked_at": None,
     }
-    with translated_errors():
+    async with asking(mongo):
         await mongo.api_keys.insert_one(document)
     return key
 
 
 async def find_keys(mongo: Mongo) -> list[ApiKey]:
     """Every key ever made, revoked ones too, oldest first. Raises `StoreUnavailable`."""
-    with translated_errors():
+    async with asking(mongo):
         cursor = mongo.api_keys.find({}, hint=_BY_ID)
         keys = [_to_key(document) async for document in cursor]
     return sorted(keys, key=lambda key: (key.created_at, key.id))
@@ -62,7 +62,7 @@ async def revoke_key(mongo: Mongo, key_id: str) -> bool:
     if not key_id.isascii():
         return False  # an argument that is no UTF-8 cannot be sent
     first_time = {"$ifNull": ["$revoked_at", datetime.now(UTC)]}
-    with translated_errors():
+    async with asking(mongo):
         result = await mongo.api_keys.update_one(
             {"_id": key_id}, [{"$set": {"revoked_at": first_time}}], hint=_BY_ID
         )
@@ -74,7 +74,7 @@ async def get_key(mongo: Mongo, key: str) -> ApiKey | None:
     form = _KEY.fullmatch(key)
     if form is None:
         return None
-    with translated_errors():
+    async with asking(mongo):
         document = await mongo.api_keys.find_one(
             {"_id": form[1]}, hint=_BY_ID, max_time_ms=_MAX_FIND_SECONDS * 1000
         )

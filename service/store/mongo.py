@@ -7,8 +7,8 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Collection, Hashable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Hashable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -116,11 +116,13 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Mongo:
-    """One process's connection, with the two collections of contract 4."""
+    """One process's connection, with the two collections of contract 4; `patience_seconds` is the
+    longest wait for an answer, None = for ever."""
 
     client: Any
     activities: Any
     api_keys: Any
+    patience_seconds: float | None = None
     turns: Turns = field(default_factory=Turns)
 
 
@@ -134,7 +136,8 @@ async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
     client = _open(settings)
     try:
         database = client[settings.database]
-        yield Mongo(client, database["activities"], database["api_keys"])
+        patience_seconds = settings.socket_timeout_seconds or None
+        yield Mongo(client, database["activities"], database["api_keys"], patience_seconds)
     finally:
         await _close(client, settings.timeout_seconds)
 
@@ -145,7 +148,7 @@ async def ping(mongo: Mongo) -> None:
     Its text is one line without secrets, fit for a `StartError`.
     """
     try:
-        with translated_errors():
+        async with asking(mongo):
             await mongo.client.admin.command("ping")
             # `ping` needs no rights; this does, and says what is wrong with the connection string.
             await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
@@ -161,15 +164,19 @@ async def require_mongo(mongo: Mongo) -> None:
         raise StartError(str(error)) from error
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
+@asynccontextmanager
+async def asking(mongo: Mongo) -> AsyncIterator[None]:
     """Every call of the driver stands inside one of these.
 
     `StoreTimeout` for a query past its time limit, `StoreUnavailable` for whatever may go better
-    later. Anything else is a defect of ours and passes unchanged.
+    later, a server that does not answer in time too. Anything else is a defect of ours and passes
+    unchanged.
     """
     try:
-        yield
+        async with asyncio.timeout(mongo.patience_seconds):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailable("MongoDB does not answer") from error
     except PyMongoError as error:
         translated = _translate(error)
         if translated is None:
@@ -177,8 +184,8 @@ def translated_errors() -> Iterator[None]:
         raise translated from error
 
 
-async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
-    """Run all operations; answer MongoDB's error code of each that failed, by its place.
+async def write_unordered(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
+    """Run all operations on activities; answer MongoDB's error code of each that failed, by its place.
 
     Inserts and updates go apart: where the driver must repeat a bulk of both because it got no
     connection, it runs the first kind only and reports success (seen with PyMongo 4.20).
@@ -188,15 +195,15 @@ async def write_unordered(collection: Any, operations: Sequence[Any]) -> dict[in
     updates = [place for place, one in enumerate(operations) if not isinstance(one, InsertOne)]
     faults: dict[int, int] = {}
     for places in filter(None, (inserts, updates)):
-        codes = await _write_one_kind(collection, [operations[place] for place in places])
+        codes = await _write_one_kind(mongo, [operations[place] for place in places])
         faults |= {places[index]: code for index, code in codes.items()}
     return faults
 
 
-async def _write_one_kind(collection: Any, operations: Sequence[Any]) -> dict[int, int]:
-    with translated_errors():
+async def _write_one_kind(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
+    async with asking(mongo):
         try:
-            await collection.bulk_write(operations, ordered=False)
+            await mongo.activities.bulk_write(operations, ordered=False)
         except BulkWriteError as error:
             # The details hold whole documents: they are neither logged nor chained.
             details = error.details
@@ -242,11 +249,14 @@ def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
         "connectTimeoutMS": wait,
         "maxPoolSize": settings.max_pool_size,
         "serverSelectionTimeoutMS": wait,
-        "socketTimeoutMS": int(settings.socket_timeout_seconds * 1000),
         "tz_aware": False,
         "w": "majority",
         "waitQueueTimeoutMS": wait,
     }
+    if settings.driver == "motor":
+        # Nobody can call its threads back. The other is called back (`asking`): its own timeout
+        # makes a task of every message it sends.
+        options["socketTimeoutMS"] = int(settings.socket_timeout_seconds * 1000)
     if settings.tls_ca_path is not None:
         options |= {"tls": True, "tlsCAFile": str(settings.tls_ca_path)}
     said = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}

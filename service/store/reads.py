@@ -12,7 +12,7 @@ from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
 from service.observability import FIND_SECONDS
 from service.store.batches import find_batches
 from service.store.indexes import PRIMARY
-from service.store.mongo import Mongo, translated_errors
+from service.store.mongo import Mongo, asking
 from service.store.plans import (
     EMAIL_BODIES,
     Find,
@@ -46,8 +46,9 @@ async def find_page(mongo: Mongo, query: Query, *, max_seconds: float, max_page_
     source = _Source(mongo, max_seconds)
     renderer = RowRenderer(query, max_page_bytes)
     read = _read_by_key if query.ids is not None or query.scans > MAX_SCANS else _read_in_order
-    with _find_seconds(_to_shape(query)).time(), translated_errors():
-        return await read(source, query, renderer)
+    with _find_seconds(_to_shape(query)).time():
+        async with asking(mongo):
+            return await read(source, query, renderer)
 
 
 async def get_activity(
@@ -68,19 +69,9 @@ async def get_activity(
     types = tuple(BY_NAME) if type_name is None else (type_name,)
     query = Query(organization_id, types, ids=(activity_id,), fields=fields)
     source = _Source(mongo, max_seconds)
-    with _find_seconds("activity").time(), translated_errors():
-        find = to_finds(query)[0]
-        transcoder = to_transcoder(fields=fields)
-        async with source.ask(find, to_projection(query)) as batches:
-            found = [row async for batch in batches for row in transcoder.each(batch)]
-        if not found:
-            return None
-        # Of an activity and a thread of one id, the activity's stored id is the lower one.
-        row = min(found, key=attrgetter("place.id"))
-        if not row.place.id.endswith(THREAD_SUFFIX) or not _are_emails_wanted(fields):
-            return bytes(row.json)
-        members = to_members_find(organization_id, activity_id)
-        return await _read_thread(source, members, ThreadRenderer(row.json, max_page_bytes))
+    with _find_seconds("activity").time():
+        async with asking(mongo):
+            return await _read_activity(source, query, max_page_bytes)
 
 
 class _Source:
@@ -171,6 +162,21 @@ async def _render_by_id(
         async for batch in batches:
             rows |= {row.place.id: row.json for row in renderer.each(batch)}
     return [rows[each] for each in ids if each in rows]
+
+
+async def _read_activity(source: _Source, query: Query, max_page_bytes: int) -> bytes | None:
+    (find,) = to_finds(query)
+    transcoder = to_transcoder(fields=query.fields)
+    async with source.ask(find, to_projection(query)) as batches:
+        found = [row async for batch in batches for row in transcoder.each(batch)]
+    if not found:
+        return None
+    # Of an activity and a thread of one id, the activity's stored id is the lower one.
+    row = min(found, key=attrgetter("place.id"))
+    if not row.place.id.endswith(THREAD_SUFFIX) or not _are_emails_wanted(query.fields):
+        return bytes(row.json)
+    members = to_members_find(query.organization_id, row.place.id.removesuffix(THREAD_SUFFIX))
+    return await _read_thread(source, members, ThreadRenderer(row.json, max_page_bytes))
 
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:

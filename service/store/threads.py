@@ -35,7 +35,7 @@ from service.activities.threads import (
 )
 from service.errors import StoreUnavailable
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
-from service.store.mongo import DUPLICATE_KEY, Mongo, translated_errors, write_unordered
+from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
 from service.store.writes import (
     MAX_DOCUMENT_BYTES,
     Encoded,
@@ -200,7 +200,7 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
         "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
         "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
     }
-    with translated_errors():
+    async with asking(mongo):
         cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
         for member in await cursor.to_list(None):
             # Two organizations may each have a thread of one id: only those asked for.
@@ -217,7 +217,7 @@ async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> l
     operations = [
         _to_operation(thread, versions.get(thread), members[thread]) for thread in threads
     ]
-    faults = await write_unordered(mongo.activities, operations)
+    faults = await write_unordered(mongo, operations)
     if others := set(faults.values()) - {DUPLICATE_KEY}:
         raise StoreUnavailable(f"MongoDB refuses a thread with code {min(others)}")
     return [threads[index] for index in faults]
@@ -237,7 +237,7 @@ async def clear_marks(mongo: Mongo, marks: Marks) -> None:
         )
         for mark in marks.marks
     ]
-    if operations and (faults := await write_unordered(mongo.activities, operations)):
+    if operations and (faults := await write_unordered(mongo, operations)):
         raise StoreUnavailable(f"MongoDB refuses to clear with code {min(faults.values())}")
 
 
@@ -298,7 +298,7 @@ async def _find_by_key(
         "_id": {"$in": [to_key(*key) for key in keys]},
         **(condition or {}),
     }
-    with translated_errors():
+    async with asking(mongo):
         cursor = _primary(mongo).find(query, projection, hint=PRIMARY)
         documents: list[dict[str, Any]] = await cursor.to_list(None)
     return documents

@@ -26,7 +26,7 @@ from service.store.mongo import (
     DUPLICATE_KEY,
     TRANSIENT_CODES,
     Mongo,
-    translated_errors,
+    asking,
     write_unordered,
 )
 
@@ -233,7 +233,7 @@ async def _try(mongo: Mongo, operations: Mapping[int, Operation]) -> dict[int, W
         place: _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
         for place, operation in operations.items()
     }
-    faults = await write_unordered(mongo.activities, list(operations.values()))
+    faults = await write_unordered(mongo, list(operations.values()))
     return answers | {places[index]: _to_written(code) for index, code in faults.items()}
 
 
@@ -259,6 +259,6 @@ async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> d
         "organization_id": {"$in": sorted({change.organization_id for change in changes})},
         "_id": {"$in": [change.key for change in changes]},
     }
-    with translated_errors():
+    async with asking(mongo):
         found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
         return {document["_id"]: document["_meta"]["revision"] async for document in found}

@@ -12,7 +12,7 @@ from deploy.local.mongodb import MongoServer
 from service.errors import StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
 from service.store.batches import find_batches
-from service.store.mongo import Mongo, connect, translated_errors
+from service.store.mongo import Mongo, asking, connect
 from service.store.plans import Find
 from service.store.transcoding import Batch
 from tests.commands import CommandWatch
@@ -56,10 +56,9 @@ def ask(
 async def numbers(mongo: Mongo, find: Find = FIND, **how: int) -> list[int]:
     """What stands in the batches."""
     found: list[int] = []
-    with translated_errors():
-        async with ask(mongo, find, **how) as batches:
-            async for batch in batches:
-                found += [document["n"] for document in decode(batch.cursor)["firstBatch"]]
+    async with asking(mongo), ask(mongo, find, **how) as batches:
+        async for batch in batches:
+            found += [document["n"] for document in decode(batch.cursor)["firstBatch"]]
     return found
 
 

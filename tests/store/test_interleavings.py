@@ -257,7 +257,7 @@ async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:
         for mark in marks.marks
     ]
     if operations:
-        await write_unordered(mongo.activities, operations)
+        await write_unordered(mongo, operations)
 
 
 def forget_marks_on_delete(change: EncodedChange) -> Any:

@@ -48,7 +48,7 @@ async def test_mixed_bulk_is_complete_though_no_connection_was_had_at_first(
         occupied = {"sleep": 1, "millis": 500, "lock": "none"}
         occupation = asyncio.ensure_future(mongo.client.admin.command(occupied))
         await asyncio.sleep(0)
-        faults = await write_unordered(mongo.activities, operations)
+        faults = await write_unordered(mongo, operations)
         await asyncio.wait([occupation])
         found = [document async for document in mongo.activities.find({}, sort=[("_id", 1)])]
         await administrator.drop_database(database_name)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from deploy.local.mongodb import MongoServer
 from service.errors import StartError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
-from service.store.mongo import connect, ping, translated_errors
+from service.store.mongo import asking, connect, ping
 from service.store.writes import Outcome, write_changes
 from tests.conftest import Driver
 from tests.store.conversations import encoded, setting, to_change
@@ -95,7 +95,7 @@ async def test_settings_hold_where_the_connection_string_is_silent(mongo_driver:
         options = mongo.client.options
         assert options.pool_options.max_pool_size == 9
         assert options.pool_options.connect_timeout == 0.5
-        assert options.pool_options.socket_timeout == settings.socket_timeout_seconds
+        assert mongo.patience_seconds == settings.socket_timeout_seconds
         assert options.server_selection_timeout == 0.5
         assert options.write_concern.document == {"w": "majority"}
         assert options.codec_options.tz_aware is False
@@ -130,9 +130,9 @@ async def test_a_missing_index_says_what_to_do(mongo_server: Any, mongo_driver: 
     async with connect(settings_for(mongo_server.url, mongo_driver, database="test_bare")) as mongo:
         await mongo.activities.insert_one({"_id": "orga_1!acti_1", "organization_id": "orga_1"})
 
-        missing = pytest.raises(StoreUnavailable, match="activity-service indexes")
-        with missing, translated_errors():
-            await mongo.activities.find_one({"organization_id": "orga_1"}, hint="missing")
+        with pytest.raises(StoreUnavailable, match="activity-service indexes"):
+            async with asking(mongo):
+                await mongo.activities.find_one({"organization_id": "orga_1"}, hint="missing")
 
         await mongo.client.drop_database("test_bare")
 
