@@ -10,7 +10,7 @@ from service.activities.types import BY_NAME
 from service.errors import StoreTimeout
 from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
 from service.observability import FIND_SECONDS
-from service.store.batches import find_batches
+from service.store.documents import find_documents
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, asking
 from service.store.plans import (
@@ -26,7 +26,7 @@ from service.store.plans import (
 )
 from service.store.rendering import RowRenderer, ThreadRenderer, to_transcoder
 from service.store.threads import THREAD_SUFFIX
-from service.store.transcoding import Batch, Place
+from service.store.transcoding import Documents, Place
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
@@ -83,16 +83,16 @@ class _Source:
 
     def ask(
         self, find: Find, projection: Mapping[str, int], *, limit: int = 0, skip: int = 0
-    ) -> AbstractAsyncContextManager[AsyncGenerator[Batch, None]]:
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Documents, None]]:
         """Documents as they arrive."""
         return aclosing(
-            find_batches(
+            find_documents(
                 self._mongo,
                 find,
                 projection,
                 limit=limit,
                 skip=skip,
-                max_milliseconds=self._remaining_milliseconds(),
+                remaining_milliseconds=self._remaining_milliseconds,
             )
         )
 
@@ -111,9 +111,9 @@ async def _read_in_order(source: _Source, query: Query, renderer: RowRenderer) -
     for find in to_finds(query):
         if following is not None:
             break
-        async with source.ask(find, projection, limit=missing + 1, skip=query.skip) as batches:
-            async for batch in batches:
-                rows = renderer.rows(batch, missing)
+        async with source.ask(find, projection, limit=missing + 1, skip=query.skip) as replies:
+            async for documents in replies:
+                rows = renderer.rows(documents, missing)
                 following = rows.following
                 if rows.number:
                     missing -= rows.number
@@ -143,9 +143,9 @@ async def _find_places(source: _Source, query: Query) -> list[Place]:
     transcoder = to_transcoder(query.sort.field)
     for part in split(query):
         for find in to_finds(part):
-            async with source.ask(find, projection, limit=limit) as batches:
-                async for batch in batches:
-                    places |= {row.place.id: row.place for row in transcoder.each(batch)}
+            async with source.ask(find, projection, limit=limit) as replies:
+                async for documents in replies:
+                    places |= {row.place.id: row.place for row in transcoder.each(documents)}
     return sorted(places.values(), reverse=query.sort.descending)
 
 
@@ -158,17 +158,17 @@ async def _render_by_id(
     keys = [to_key(query.organization_id, each) for each in ids]
     find = Find({**to_match(query), "_id": {"$in": keys}}, PRIMARY, ())
     rows: dict[str, bytearray] = {}
-    async with source.ask(find, to_projection(query)) as batches:
-        async for batch in batches:
-            rows |= {row.place.id: row.json for row in renderer.each(batch)}
+    async with source.ask(find, to_projection(query)) as replies:
+        async for documents in replies:
+            rows |= {row.place.id: row.json for row in renderer.each(documents)}
     return [rows[each] for each in ids if each in rows]
 
 
 async def _read_activity(source: _Source, query: Query, max_page_bytes: int) -> bytes | None:
     (find,) = to_finds(query)
     transcoder = to_transcoder(fields=query.fields)
-    async with source.ask(find, to_projection(query)) as batches:
-        found = [row async for batch in batches for row in transcoder.each(batch)]
+    async with source.ask(find, to_projection(query)) as replies:
+        found = [row async for documents in replies for row in transcoder.each(documents)]
     if not found:
         return None
     # Of an activity and a thread of one id, the activity's stored id is the lower one.
@@ -181,9 +181,9 @@ async def _read_activity(source: _Source, query: Query, max_page_bytes: int) -> 
 
 async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
     transcoder = to_transcoder()
-    async with source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as batches:
-        async for batch in batches:
-            if not all(renderer.add(email.json) for email in transcoder.each(batch)):
+    async with source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as replies:
+        async for documents in replies:
+            if not all(renderer.add(email.json) for email in transcoder.each(documents)):
                 break
     return renderer.finish()
 

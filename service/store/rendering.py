@@ -16,7 +16,7 @@ from service.errors import InvalidRequest
 from service.listing.query import Fields, Page, Query, SortField
 from service.store.plans import EMAIL
 from service.store.threads import THREAD_SUFFIX
-from service.store.transcoding import Batch, Row, Rows, Transcoder
+from service.store.transcoding import Documents, Row, Rows, Transcoder
 
 _BASE_KEYS = tuple(field.alias or name for name, field in Activity.model_fields.items())
 _ENVELOPE_BYTES = len(b'{"has_more":false,"data":[]}')
@@ -57,25 +57,25 @@ class RowRenderer:
         self._max_bytes = max_bytes
         self._free_bytes = max_bytes - _ENVELOPE_BYTES + _COMMA_BYTES
 
-    def rows(self, documents: Batch, at_most: int) -> Rows:
+    def rows(self, documents: Documents, at_most: int) -> Rows:
         """The first documents as one piece of a page."""
         rows = self._transcoder.rows(self._stripped(documents), at_most, self._free_bytes)
         if rows.number:
             self._take(rows.json)
         return rows
 
-    def each(self, documents: Batch) -> Iterator[Row]:
+    def each(self, documents: Documents) -> Iterator[Row]:
         """The documents one by one, each a piece of a page."""
         for row in self._transcoder.each(self._stripped(documents)):
             self._take(row.json)
             yield row
 
-    def _stripped(self, documents: Batch) -> Batch:
+    def _stripped(self, documents: Documents) -> Documents:
         if not self._strips_emails:
             return documents
         cursor = decode(documents.cursor)
-        found = cursor.pop("firstBatch", None) or cursor.pop("nextBatch", [])
-        return Batch(encode({**cursor, "firstBatch": [_to_stripped(one) for one in found]}))
+        stripped = [_to_stripped(document) for document in cursor["firstBatch"]]
+        return Documents(encode({**cursor, "firstBatch": stripped}))
 
     def _take(self, piece: bytearray) -> None:
         self._free_bytes -= len(piece) + _COMMA_BYTES

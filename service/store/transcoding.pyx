@@ -150,7 +150,7 @@ cdef inline int _enter(_Reader *reader, _Reader *inner) except -1:
 
 
 cdef int _skip(_Reader *reader, uint8_t kind) except -1:
-    """Pass over a value of those kinds that an answer of MongoDB's has beside documents."""
+    """Pass over a value of those kinds that a reply of MongoDB's has beside documents."""
     cdef Py_ssize_t size
     cdef _Reader inner
     if kind == STRING:
@@ -162,7 +162,7 @@ cdef int _skip(_Reader *reader, uint8_t kind) except -1:
     elif kind in (DOUBLE, DATETIME, TIMESTAMP, INT64):
         _take(reader, 8)
     else:
-        raise ValueError(f"an answer with a value of kind {kind}")
+        raise ValueError(f"a reply with a value of kind {kind}")
     return 0
 
 
@@ -187,11 +187,10 @@ cdef inline bint _is(const uint8_t *text, Py_ssize_t size, bytes expected) noexc
 
 
 @cython.final
-cdef class Batch:
-    """The documents in the answer to a `find` or a `getMore`; `cursor_id` asks for more of them, 0
-    where there are none.
+cdef class Documents:
+    """The documents in the reply to a `find`; with `cursor_id` there are more, with 0 there are not.
 
-    `cursor` are the bytes of the answer's `cursor`. Raises `ValueError` for others.
+    `cursor` are the bytes of the reply's `cursor`. Raises `ValueError` for others.
     """
 
     cdef const uint8_t[::1] _bytes
@@ -209,13 +208,10 @@ cdef class Batch:
         reader.end = reader.place + self._bytes.shape[0]
         _enter(&reader, &fields)
         if not _find(&fields, INT64, b"id", &found):
-            raise ValueError("an answer without a cursor")
+            raise ValueError("a reply without a cursor")
         self.cursor_id = _take_int64(&found)
-        if not (
-            _find(&fields, ARRAY, b"firstBatch", &found)
-            or _find(&fields, ARRAY, b"nextBatch", &found)
-        ):
-            raise ValueError("an answer without documents")
+        if not _find(&fields, ARRAY, b"firstBatch", &found):
+            raise ValueError("a reply without documents")
         _enter(&found, &self._documents)
 
 
@@ -247,7 +243,7 @@ cdef class Transcoder:
             [name.encode(errors="surrogatepass") for name in names]
         )
 
-    def each(self, Batch documents not None):
+    def each(self, Documents documents not None):
         """The documents one by one. Raises `ValueError` where one is none that can be shown."""
         cdef _Reader reader = documents._documents
         while reader.place < reader.end:
@@ -255,7 +251,7 @@ cdef class Transcoder:
             self._copy_row(&reader)
             yield Row(self._close(self._size), self._to_place())
 
-    def rows(self, Batch documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
+    def rows(self, Documents documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
         """The first documents, `at_most` of them, and no more than it takes to have more than
         `max_bytes` of JSON. Raises `ValueError` where one is none that can be shown."""
         cdef _Reader reader = documents._documents

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.store.transcoding import Batch, Place, Row, Transcoder
+from service.store.transcoding import Documents, Place, Row, Transcoder
 
 UNBOUNDED = 2**40
 YEAR_1 = datetime(1, 1, 1)
@@ -53,12 +53,12 @@ def cursor_of(found: list[dict[str, Any]], **others: Any) -> bytes:
     return encode({"firstBatch": found, "id": Int64(0), "ns": "a.b", **others})
 
 
-def batch_of(*found: dict[str, Any]) -> Batch:
-    return Batch(cursor_of(list(found)))
+def documents_of(*found: dict[str, Any]) -> Documents:
+    return Documents(cursor_of(list(found)))
 
 
 def row_of(document: dict[str, Any], **how: Any) -> Row:
-    (row,) = transcoder(**how).each(batch_of(document))
+    (row,) = transcoder(**how).each(documents_of(document))
     return row
 
 
@@ -79,7 +79,7 @@ def place_of(document: dict[str, Any]) -> Place:
 @given(st.lists(documents, max_size=4), st.integers(0, 4))
 @example([], 1)
 def test_rows_are_the_documents(found: list[dict[str, Any]], at_most: int) -> None:
-    rows = transcoder(suffix="").rows(batch_of(*found), at_most, UNBOUNDED)
+    rows = transcoder(suffix="").rows(documents_of(*found), at_most, UNBOUNDED)
 
     taken, left = found[:at_most], found[at_most:]
     # Not `==` alone: 1.0 is 1, and -0.0 is 0.
@@ -91,7 +91,7 @@ def test_rows_are_the_documents(found: list[dict[str, Any]], at_most: int) -> No
 
 @given(st.lists(documents, max_size=4))
 def test_rows_come_one_by_one(found: list[dict[str, Any]]) -> None:
-    rows = list(transcoder(suffix="").each(batch_of(*found)))
+    rows = list(transcoder(suffix="").each(documents_of(*found)))
 
     assert [row.place for row in rows] == [place_of(document) for document in found]
     assert repr([orjson.loads(row.json) for row in rows]) == repr(text_of(found))
@@ -167,25 +167,24 @@ def test_no_more_is_written_than_tells_that_it_is_too_much() -> None:
     found = [{"id": str(n), "at": YEAR_1, "note": "x" * 1000} for n in range(9)]
     size = len(row_of(found[0]).json)
 
-    assert transcoder().rows(batch_of(*found), 9, size - 1).number == 1
-    assert transcoder().rows(batch_of(*found), 9, size).number == 2
-    assert transcoder().rows(batch_of(*found), 9, UNBOUNDED).number == 9
+    assert transcoder().rows(documents_of(*found), 9, size - 1).number == 1
+    assert transcoder().rows(documents_of(*found), 9, size).number == 2
+    assert transcoder().rows(documents_of(*found), 9, UNBOUNDED).number == 9
 
 
 def test_a_transcoder_can_be_used_again() -> None:
     reader = transcoder()
-    (first,) = reader.each(batch_of({"id": "a", "at": YEAR_1}))
+    (first,) = reader.each(documents_of({"id": "a", "at": YEAR_1}))
 
-    (second,) = reader.each(batch_of({"id": "b", "at": LAST, "note": "x" * 5000}))
+    (second,) = reader.each(documents_of({"id": "b", "at": LAST, "note": "x" * 5000}))
 
     assert orjson.loads(first.json)["id"] == "a"
     assert orjson.loads(second.json)["note"] == "x" * 5000
 
 
-@pytest.mark.parametrize("documents_", ["firstBatch", "nextBatch"])
 @pytest.mark.parametrize("id_", [0, 1, 2**63 - 1, -(2**63)])
 @pytest.mark.parametrize("as_view", [False, True])
-def test_an_answer_names_its_cursor(documents_: str, id_: int, as_view: bool) -> None:
+def test_a_reply_names_its_cursor(id_: int, as_view: bool) -> None:
     """Its fields come in any order, among others."""
     cursor = encode(
         {
@@ -194,14 +193,14 @@ def test_an_answer_names_its_cursor(documents_: str, id_: int, as_view: bool) ->
             "atClusterTime": Timestamp(1, 2),
             "partialResultsReturned": True,
             "id": Int64(id_),
-            documents_: [{"id": "a", "at": YEAR_1}],
+            "firstBatch": [{"id": "a", "at": YEAR_1}],
         }
     )
-    batch = Batch(memoryview(cursor) if as_view else cursor)
+    found = Documents(memoryview(cursor) if as_view else cursor)
 
-    assert batch.cursor_id == id_
-    assert batch.cursor == cursor
-    assert [row.place.id for row in transcoder().each(batch)] == ["a"]
+    assert found.cursor_id == id_
+    assert found.cursor == cursor
+    assert [row.place.id for row in transcoder().each(found)] == ["a"]
 
 
 # --- what is no document ------------------------------------------------------------------------
@@ -216,15 +215,15 @@ def test_broken_bytes_are_refused_or_read_but_never_overrun(
         cursor[data.draw(st.integers(0, len(cursor) - 1))] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(1, len(cursor)))
     with suppress(ValueError):
-        transcoder().rows(Batch(bytes(cursor[:end])), 5, UNBOUNDED)
+        transcoder().rows(Documents(bytes(cursor[:end])), 5, UNBOUNDED)
 
 
 @given(documents)
-def test_an_answer_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
+def test_a_reply_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
     cursor = cursor_of([document])
     for end in range(len(cursor)):
-        with pytest.raises(ValueError, match=r"BSON|document|answer"):
-            Batch(cursor[:end])
+        with pytest.raises(ValueError, match=r"BSON|document|reply"):
+            Documents(cursor[:end])
 
 
 @pytest.mark.parametrize(
@@ -237,16 +236,16 @@ def test_an_answer_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
         ({"other": b"", "id": Int64(0)}, "kind 5"),
     ],
 )
-def test_another_answer_is_refused(cursor: dict[str, Any], fault: str) -> None:
+def test_another_reply_is_refused(cursor: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        Batch(encode(cursor))
+        Documents(encode(cursor))
 
 
 @pytest.mark.parametrize("value", [None, 1, "a", [{"id": "a"}]])
 def test_what_is_no_document_is_refused(value: Any) -> None:
-    batch = Batch(encode({"firstBatch": [value], "id": Int64(0)}))
+    found = Documents(encode({"firstBatch": [value], "id": Int64(0)}))
     with pytest.raises(ValueError, match="a document that is none"):
-        transcoder().rows(batch, 1, UNBOUNDED)
+        transcoder().rows(found, 1, UNBOUNDED)
 
 
 def test_a_document_has_an_id() -> None:

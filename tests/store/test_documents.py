@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from deploy.local.mongodb import MongoServer
 from service.errors import StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
-from service.store.batches import find_batches
+from service.store.documents import find_documents
 from service.store.mongo import Mongo, asking, connect
 from service.store.plans import Find
-from service.store.transcoding import Batch
+from service.store.transcoding import Documents
 from tests.commands import CommandWatch
 from tests.conftest import Driver
 from tests.store.failpoints import failing
@@ -44,25 +44,26 @@ async def fill(mongo: Mongo, size: int = 1) -> None:
 
 
 def ask(
-    mongo: Mongo, find: Find = FIND, *, limit: int = 0, skip: int = 0, seconds: int = 10
-) -> AbstractAsyncContextManager[AsyncGenerator[Batch, None]]:
+    mongo: Mongo, find: Find = FIND, *, limit: int = 0, skip: int = 0
+) -> AbstractAsyncContextManager[AsyncGenerator[Documents, None]]:
     projection = {"n": 1, "x": 1}
-    milliseconds = seconds * 1000
     return aclosing(
-        find_batches(mongo, find, projection, limit=limit, skip=skip, max_milliseconds=milliseconds)
+        find_documents(
+            mongo, find, projection, limit=limit, skip=skip, remaining_milliseconds=lambda: 10_000
+        )
     )
 
 
 async def numbers(mongo: Mongo, find: Find = FIND, **how: int) -> list[int]:
-    """What stands in the batches."""
+    """What stands in the replies."""
     found: list[int] = []
-    async with asking(mongo), ask(mongo, find, **how) as batches:
-        async for batch in batches:
-            found += [document["n"] for document in decode(batch.cursor)["firstBatch"]]
+    async with asking(mongo), ask(mongo, find, **how) as replies:
+        async for documents in replies:
+            found += [document["n"] for document in decode(documents.cursor)["firstBatch"]]
     return found
 
 
-async def test_a_batch_has_all(mongo: Mongo, mongo_driver: Driver, commands: CommandWatch) -> None:
+async def test_a_reply_has_all(mongo: Mongo, mongo_driver: Driver, commands: CommandWatch) -> None:
     await fill(mongo)
     commands.clear()
 
@@ -75,7 +76,7 @@ async def test_a_batch_has_all(mongo: Mongo, mongo_driver: Driver, commands: Com
         assert commands.names == ["find"] * 5
 
 
-async def test_hundreds_of_small_ones_come_in_one_batch(
+async def test_hundreds_of_small_ones_come_in_one_reply(
     mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
 ) -> None:
     await mongo.activities.insert_many(
@@ -89,7 +90,7 @@ async def test_hundreds_of_small_ones_come_in_one_batch(
         assert commands.names == ["find", "find"]
 
 
-async def test_what_does_not_come_in_one_batch_is_left_to_the_driver(
+async def test_what_does_not_come_in_one_reply_is_left_to_the_driver(
     mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
 ) -> None:
     await fill(mongo, size=5 * MEBIBYTE)
@@ -104,12 +105,30 @@ async def test_what_does_not_come_in_one_batch_is_left_to_the_driver(
         assert commands.names == ["find", "killCursors", "find", "getMore"] * 2
 
 
+async def test_who_asks_again_has_what_time_is_left(
+    mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
+) -> None:
+    await fill(mongo, size=5 * MEBIBYTE)
+    commands.clear()
+    remaining = iter([6000, 2000])
+
+    found = find_documents(
+        mongo, FIND, {}, limit=0, skip=0, remaining_milliseconds=lambda: next(remaining)
+    )
+    async with aclosing(found) as replies:
+        async for _ in replies:
+            pass
+
+    if mongo_driver == "pymongo":
+        assert [find["maxTimeMS"] for find in commands.finds] == [6000, 2000]
+
+
 async def test_leaving_early_ends_the_query(mongo: Mongo) -> None:
     await fill(mongo, size=5 * MEBIBYTE)
     open_before = await open_cursors(mongo)
 
-    async with ask(mongo) as batches:
-        async for _ in batches:
+    async with ask(mongo) as replies:
+        async for _ in replies:
             break
 
     assert await open_cursors(mongo) == open_before

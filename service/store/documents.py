@@ -1,12 +1,12 @@
-"""What a find answers, as MongoDB sends it: BSON, batch by batch.
+"""What a find gives, as MongoDB sends it: BSON.
 
 The driver's cursors make an object of each document, even to take its bytes again: 530 of 800 µs
-for a page of 100. A command's answer is bytes until somebody looks inside, so a find whose documents
-come in one batch is asked for as a command. Only a cursor of the driver's knows which server has the
-next batch: what does not come in one, some 16 MiB, is asked for again by such a cursor.
+for a page of 100. The reply to a command is bytes until somebody looks inside, so a find whose
+documents come in one reply is asked for as a command. Only a cursor of the driver's knows which
+server has the rest: what does not come in one, some 16 MiB, is asked for again by such a cursor.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from bson import decode_all, encode
@@ -17,22 +17,23 @@ from pymongo.errors import ConnectionFailure, ServerSelectionTimeoutError
 
 from service.store.mongo import Mongo
 from service.store.plans import Find
-from service.store.transcoding import Batch
+from service.store.transcoding import Documents
 
 _RAW = CodecOptions(document_class=RawBSONDocument)
 _ALL = 2**31 - 1
 
 
-async def find_batches(
+async def find_documents(
     mongo: Mongo,
     find: Find,
     projection: Mapping[str, int],
     *,
     limit: int,
     skip: int,
-    max_milliseconds: int,
-) -> AsyncGenerator[Batch, None]:
-    """To be closed (`aclosing`), so that leaving early ends the query in MongoDB too."""
+    remaining_milliseconds: Callable[[], int],
+) -> AsyncGenerator[Documents, None]:
+    """The documents of each reply. To be closed (`aclosing`), so that leaving early ends the query
+    in MongoDB too."""
     command = {
         "find": mongo.activities.name,
         "filter": find.filter,
@@ -41,17 +42,17 @@ async def find_batches(
         "skip": skip,
         "limit": limit,
         "batchSize": limit or _ALL,
-        "maxTimeMS": max_milliseconds,
+        "maxTimeMS": remaining_milliseconds(),
     }
     if find.sort:
         command["sort"] = dict(find.sort)
     if read_concern := mongo.activities.read_concern.document:
         command["readConcern"] = read_concern
-    batch = await _ask_twice(mongo, command)
-    if not batch.cursor_id:
-        yield batch
+    documents = await _ask_twice(mongo, command)
+    if not documents.cursor_id:
+        yield documents
         return
-    await _run(mongo, {"killCursors": mongo.activities.name, "cursors": [batch.cursor_id]})
+    await _run(mongo, {"killCursors": mongo.activities.name, "cursors": [documents.cursor_id]})
     cursor = mongo.activities.find_raw_batches(
         find.filter,
         projection,
@@ -59,31 +60,31 @@ async def find_batches(
         hint=find.hint,
         skip=skip,
         limit=limit,
-        max_time_ms=max_milliseconds,
+        max_time_ms=remaining_milliseconds(),
     )
     try:
-        async for documents in cursor:
-            yield Batch(encode({"firstBatch": decode_all(documents, _RAW), "id": Int64(0)}))
+        async for part in cursor:
+            yield Documents(encode({"firstBatch": decode_all(part, _RAW), "id": Int64(0)}))
     finally:
         if cursor.alive:
             await cursor.close()
 
 
-async def _ask_twice(mongo: Mongo, find: Mapping[str, Any]) -> Batch:
+async def _ask_twice(mongo: Mongo, find: Mapping[str, Any]) -> Documents:
     """Once more where the connection fails or the primary has gone, as the driver does with its own
     finds."""
     try:
-        answer = await _run(mongo, find)
+        reply = await _run(mongo, find)
     except ConnectionFailure as error:
         is_final = isinstance(error, ServerSelectionTimeoutError)
         if is_final or not mongo.client.options.retry_reads:
             raise
-        answer = await _run(mongo, find)
-    return Batch(answer["cursor"].raw)
+        reply = await _run(mongo, find)
+    return Documents(reply["cursor"].raw)
 
 
 async def _run(mongo: Mongo, command: Mapping[str, Any]) -> RawBSONDocument:
-    answer: RawBSONDocument = await mongo.activities.database.command(
+    reply: RawBSONDocument = await mongo.activities.database.command(
         dict(command), codec_options=_RAW, read_preference=mongo.activities.read_preference
     )
-    return answer
+    return reply
