@@ -57,6 +57,11 @@ $(SECRET): | $(INSTALLED)
 	@mkdir -p $(@D)
 	@(umask 077; $(PYTHON) -c 'import secrets; print(secrets.token_hex(32))' > $@)
 
+# What is compiled lies beside its source, where it may be missing, or left over.
+ifneq ($(words $(wildcard service/*/*.pyx)),$(words $(wildcard service/*/*.so)))
+.PHONY: $(INSTALLED)
+endif
+
 $(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx)
 	@python=; for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -65,11 +70,13 @@ $(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx)
 	[ "$$python" ] || { echo "Python 3.11 or newer is needed, and no python3 here is" >&2; exit 1; }; \
 	$$python -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv is missing; install it: sudo apt-get install -y python3-venv" >&2; exit 1; }; \
-	{ command -v gcc && $$python -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")'; } \
-		>/dev/null 2>&1 || { echo "a C compiler with Python's headers is missing;" \
-		"install it: sudo apt-get install -y gcc libc6-dev python3-dev" >&2; exit 1; }; \
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
+	@set -- $${CC:-gcc}; command -v "$$1" >/dev/null || { \
+		echo "The C compiler $$1 is missing; install it: sudo apt-get install -y gcc libc6-dev" >&2; exit 1; }
+	@$(PYTHON) -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
+		echo "Python's headers are missing; install them: sudo apt-get install -y python3-dev" >&2; exit 1; }
 	@echo "installing from requirements-dev.lock"
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
+	@rm -f service/*/*.c service/*/*.so
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 	@touch $@

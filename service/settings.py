@@ -123,7 +123,7 @@ class MongoSettings(Section):
         30.0,
         gt=0,
         le=3600,
-        description="longest wait for one answer; must exceed a query's time limit",
+        description="longest wait for one operation; must exceed a query's time limit",
     )
     max_pool_size: int = Field(32, ge=1, le=1000, description="connections of one process")
 

@@ -8,23 +8,25 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cpython.datetime cimport datetime, datetime_new, import_datetime
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH
 from libc.stdint cimport int64_t, uint8_t
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
-    const uint8_t *PyUnicode_1BYTE_DATA(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 import_datetime()
 
 _FORMS = "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss, up to nine decimals, then Z, +hh:mm, -hh:mm or nothing"
 _NO_OFFSET = timedelta()
 
+# YYYY-MM-DD
+# YYYY-MM-DDThh:mm:ss
+# +hh:mm
 cdef enum:
-    DATE_SIZE = 10  # YYYY-MM-DD
-    TIME_SIZE = 19  # YYYY-MM-DDThh:mm:ss
-    ZONE_SIZE = 6  # +hh:mm
-    DECIMALS = 9
+    DATE_SIZE = 10
+    TIME_SIZE = 19
+    ZONE_SIZE = 6
+    MAX_DECIMALS = 9
 
 
 class Instant(NamedTuple):
@@ -38,9 +40,10 @@ class Instant(NamedTuple):
     rest: int
 
 
-cdef struct _Zone:
-    bint is_named
-    int minutes  # ahead of UTC
+cdef struct _Rest:
+    int nanoseconds  # beyond the millisecond
+    bint has_zone
+    int minutes_ahead  # of UTC
 
 
 def parse_datetime(text):
@@ -48,9 +51,8 @@ def parse_datetime(text):
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    cdef int rest
-    cdef bint is_naive
-    return _read(text, &rest, &is_naive)
+    cdef _Rest rest
+    return _read(text, &rest)
 
 
 def parse_microseconds(text):
@@ -58,12 +60,11 @@ def parse_microseconds(text):
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    cdef int rest
-    cdef bint is_naive
-    cdef datetime time = _read(text, &rest, &is_naive)
+    cdef _Rest rest
+    cdef datetime time = _read(text, &rest)
     cdef int64_t hours = 24 * <int64_t> (time.toordinal() - 1) + time.hour
     cdef int64_t seconds = 60 * (60 * hours + time.minute) + time.second
-    return 1_000_000 * seconds + time.microsecond + rest // 1000
+    return 1_000_000 * seconds + time.microsecond + rest.nanoseconds // 1000
 
 
 def parse_instant(text, *, offset=_NO_OFFSET):
@@ -72,75 +73,67 @@ def parse_instant(text, *, offset=_NO_OFFSET):
 
     Raises `ValueError` for what is no date-time of contract 1.3.
     """
-    cdef int rest
-    cdef bint is_naive
-    time = _read(text, &rest, &is_naive)
-    return Instant(_minus(time, offset) if is_naive else time, rest)
+    cdef _Rest rest
+    time = _read(text, &rest)
+    return Instant(time if rest.has_zone else _minus(time, offset), rest.nanoseconds)
 
 
-cdef datetime _read(object text, int *rest, bint *is_naive):
-    """The time cut to milliseconds, the nanoseconds beyond it, and whether it names no zone: then
-    it is as written, else in UTC."""
+cdef datetime _read(object text, _Rest *rest):
+    """The time cut to milliseconds: in UTC, or as written where it names no zone."""
     cdef const uint8_t *place
     cdef const uint8_t *end
-    cdef int hour = 0, minute = 0, second = 0, nanoseconds = 0
-    cdef _Zone zone = _Zone(False, 0)
+    cdef int hour = 0, minute = 0, second = 0, milliseconds = 0
     if not isinstance(text, str) or not PyUnicode_IS_ASCII(text):
         raise _no_datetime()
-    place = PyUnicode_1BYTE_DATA(text)
+    place = <const uint8_t *> PyUnicode_1BYTE_DATA(text)
     end = place + PyUnicode_GET_LENGTH(text)
+    rest.nanoseconds, rest.has_zone, rest.minutes_ahead = 0, False, 0
     if end - place != DATE_SIZE:
         if end - place < TIME_SIZE or place[10] != c"T" or place[13] != c":" or place[16] != c":":
             raise _no_datetime()
         hour, minute, second = _number(place + 11, 2), _number(place + 14, 2), _number(place + 17, 2)
-        nanoseconds = _read_rest(place + TIME_SIZE, end, &zone)
+        milliseconds = _read_rest(place + TIME_SIZE, end, rest)
     if place[4] != c"-" or place[7] != c"-":
         raise _no_datetime()
-    time = datetime_new(
-        _number(place, 4),
-        _number(place + 5, 2),
-        _number(place + 8, 2),
-        hour,
-        minute,
-        second,
-        nanoseconds // 1_000_000 * 1000,
-        None,
-    )
-    rest[0] = nanoseconds % 1_000_000
-    is_naive[0] = not zone.is_named
-    return _minus(time, timedelta(minutes=zone.minutes)) if zone.minutes else time
+    year, month, day = _number(place, 4), _number(place + 5, 2), _number(place + 8, 2)
+    time = datetime_new(year, month, day, hour, minute, second, 1000 * milliseconds, None)
+    if rest.minutes_ahead:
+        return _minus(time, timedelta(minutes=rest.minutes_ahead))
+    return time
 
 
-cdef int _read_rest(const uint8_t *place, const uint8_t *end, _Zone *zone) except -1:
-    """The nanoseconds, and the zone that ends the text."""
+cdef int _read_rest(const uint8_t *place, const uint8_t *end, _Rest *rest) except -1:
+    """The milliseconds; what stands behind them is put into `rest`."""
     cdef const uint8_t *decimals
     cdef int nanoseconds = 0
-    cdef Py_ssize_t missing
     if place < end and place[0] == c".":
-        decimals = place = place + 1
-        while place < end and _is_digit(place[0]) and place - decimals < DECIMALS:
+        place += 1
+        decimals = place
+        while place < end and _is_digit(place[0]) and place - decimals < MAX_DECIMALS:
             nanoseconds = 10 * nanoseconds + place[0] - c"0"
             place += 1
         if place == decimals:
             raise _no_datetime()
-        for missing in range(DECIMALS - (place - decimals)):
+        for _ in range(MAX_DECIMALS - (place - decimals)):
             nanoseconds *= 10
-    if place == end:
-        return nanoseconds
-    zone.is_named = True
-    if end - place == ZONE_SIZE and (place[0] == c"+" or place[0] == c"-") and place[3] == c":":
-        zone.minutes = _offset(_number(place + 1, 2), _number(place + 4, 2))
-        if place[0] == c"-":
-            zone.minutes = -zone.minutes
-    elif end - place != 1 or place[0] != c"Z":
+    if place < end:
+        rest.has_zone = True
+        rest.minutes_ahead = _minutes_ahead(place, end - place)
+    rest.nanoseconds = nanoseconds % 1_000_000
+    return nanoseconds // 1_000_000
+
+
+cdef int _minutes_ahead(const uint8_t *zone, Py_ssize_t size) except? -1:
+    cdef int hours, minutes
+    if size == 1 and zone[0] == c"Z":
+        return 0
+    if size != ZONE_SIZE or (zone[0] != c"+" and zone[0] != c"-") or zone[3] != c":":
         raise _no_datetime()
-    return nanoseconds
-
-
-cdef int _offset(int hours, int minutes) except -1:
+    hours, minutes = _number(zone + 1, 2), _number(zone + 4, 2)
     if hours > 23 or minutes > 59:
-        raise ValueError(f"no such zone: {hours:02}:{minutes:02}")
-    return 60 * hours + minutes
+        raise ValueError(f"no such zone: {zone[:size].decode()}")
+    minutes += 60 * hours
+    return minutes if zone[0] == c"+" else -minutes
 
 
 cdef int _number(const uint8_t *place, int size) except -1:

@@ -2,18 +2,20 @@
 
 The driver's cursors make an object of each document, even to take its bytes again: 530 of 800 µs
 for a page of 100. The reply to a command is bytes until somebody looks inside, so a find whose
-documents come in one reply is asked for as a command. Only a cursor of the driver's knows which
-server has the rest: what does not come in one, some 16 MiB, is asked for again by such a cursor.
+documents come in one reply is asked for as a command. What does not, some 16 MiB, is asked for again
+by a cursor of the driver's, which alone knows the server that has the rest; and so is what fails,
+for the driver's second tries and its knowledge of errors.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from bson import decode_all, encode
 from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import ConnectionFailure, ServerSelectionTimeoutError
+from pymongo.errors import ConnectionFailure, PyMongoError, ServerSelectionTimeoutError
 
 from service.store.mongo import Mongo
 from service.store.plans import Find
@@ -41,18 +43,17 @@ async def find_documents(
         "hint": find.hint,
         "skip": skip,
         "limit": limit,
-        "batchSize": limit or _ALL,
+        "batchSize": _ALL,
         "maxTimeMS": remaining_milliseconds(),
     }
     if find.sort:
         command["sort"] = dict(find.sort)
     if read_concern := mongo.activities.read_concern.document:
         command["readConcern"] = read_concern
-    documents = await _ask_twice(mongo, command)
-    if not documents.cursor_id:
+    documents = await _get_documents(mongo, command)
+    if documents is not None:
         yield documents
         return
-    await _run(mongo, {"killCursors": mongo.activities.name, "cursors": [documents.cursor_id]})
     cursor = mongo.activities.find_raw_batches(
         find.filter,
         projection,
@@ -70,21 +71,32 @@ async def find_documents(
             await cursor.close()
 
 
-async def _ask_twice(mongo: Mongo, find: Mapping[str, Any]) -> Documents:
-    """Once more where the connection fails or the primary has gone, as the driver does with its own
-    finds."""
+async def _get_documents(mongo: Mongo, find: Mapping[str, Any]) -> Documents | None:
+    """None where they do not come in one reply, or none does."""
     try:
         reply = await _run(mongo, find)
-    except ConnectionFailure as error:
-        is_final = isinstance(error, ServerSelectionTimeoutError)
-        if is_final or not mongo.client.options.retry_reads:
+    except ServerSelectionTimeoutError:
+        raise
+    except ConnectionFailure:
+        if not mongo.client.options.retry_reads:
             raise
-        reply = await _run(mongo, find)
-    return Documents(reply["cursor"].raw)
+        return None
+    if not reply["ok"]:
+        return None
+    documents = Documents(reply["cursor"].raw)
+    if not documents.cursor_id:
+        return documents
+    with suppress(PyMongoError):  # else MongoDB closes it by itself, some minutes later
+        await _run(mongo, {"killCursors": find["find"], "cursors": [documents.cursor_id]})
+    return None
 
 
 async def _run(mongo: Mongo, command: Mapping[str, Any]) -> RawBSONDocument:
+    """Errors are told and not raised: the driver understands them only in the replies it decodes."""
     reply: RawBSONDocument = await mongo.activities.database.command(
-        dict(command), codec_options=_RAW, read_preference=mongo.activities.read_preference
+        dict(command),
+        check=False,
+        codec_options=_RAW,
+        read_preference=mongo.activities.read_preference,
     )
     return reply

@@ -82,6 +82,7 @@ CREDENTIAL_CODES = frozenset(
     }
 )
 DUPLICATE_KEY = 11000
+LAST_CALL_SECONDS = 1.0
 _BAD_VALUE = 2
 
 _Thing = TypeVar("_Thing", bound=Hashable)
@@ -117,7 +118,7 @@ class Turns:
 @dataclass(frozen=True, slots=True)
 class Mongo:
     """One process's connection, with the two collections of contract 4; `patience_seconds` is the
-    longest wait for an answer, None = for ever."""
+    longest wait for one operation, None = for ever."""
 
     client: Any
     activities: Any
@@ -136,7 +137,7 @@ async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
     client = _open(settings)
     try:
         database = client[settings.database]
-        patience_seconds = settings.socket_timeout_seconds or None
+        patience_seconds = _to_patience(settings)
         yield Mongo(client, database["activities"], database["api_keys"], patience_seconds)
     finally:
         await _close(client, settings.timeout_seconds)
@@ -172,8 +173,12 @@ async def asking(mongo: Mongo) -> AsyncIterator[None]:
     later, a server that does not answer in time too. Anything else is a defect of ours and passes
     unchanged.
     """
+    patience = mongo.patience_seconds
+    # What ends with the patience of many may swallow the first call to stop (`asyncio.wait_for`
+    # before Python 3.12, in the driver): there is a second one.
+    last_call = patience and patience + LAST_CALL_SECONDS
     try:
-        async with asyncio.timeout(mongo.patience_seconds):
+        async with asyncio.timeout(last_call), asyncio.timeout(patience):
             yield
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB does not answer") from error
@@ -242,6 +247,18 @@ def _client_class(settings: MongoSettings) -> Any:
     return AsyncIOMotorClient
 
 
+def _to_patience(settings: MongoSettings) -> float | None:
+    """None where the connection string gives its own, which the driver keeps."""
+    if "sockettimeoutms" in _said(settings.url.get_secret_value()):
+        return None
+    return settings.socket_timeout_seconds or None
+
+
+def _said(url: str) -> dict[str, str]:
+    """What the connection string says, by names in lower case."""
+    return {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+
+
 def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
     wait = int(settings.timeout_seconds * 1000)
     options: dict[str, Any] = {
@@ -259,7 +276,7 @@ def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
         options["socketTimeoutMS"] = int(settings.socket_timeout_seconds * 1000)
     if settings.tls_ca_path is not None:
         options |= {"tls": True, "tlsCAFile": str(settings.tls_ca_path)}
-    said = {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+    said = _said(url)
     if said.get("w", "majority").isdecimal():
         raise StartError(
             f"ACTIVITY_MONGO_URL: w={said['w']} could lose what was acknowledged;"

@@ -1,5 +1,5 @@
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 class Place(NamedTuple):
     time: int
@@ -15,11 +15,15 @@ class Rows(NamedTuple):
     last: Place | None
     following: Place | None
 
+@final
 class Documents:
-    cursor: bytes | memoryview
-    cursor_id: int
     def __init__(self, cursor: bytes | memoryview) -> None: ...
+    @property
+    def cursor(self) -> bytes | memoryview: ...
+    @property
+    def cursor_id(self) -> int: ...
 
+@final
 class Transcoder:
     def __init__(
         self, *, time_field: str, id_suffix: str, names: Collection[str] | None

@@ -3,7 +3,7 @@
 
 A page of a hundred activities is five thousand values: to make an object of each, only to print it,
 took most of a request. Whatever stands in the bytes, nothing is read beyond their end. (Numbers are
-read as the machine has them: little-endian, as in BSON.)
+read as the machine has them: little-endian, as in BSON; texts are taken for the UTF-8 they are.)
 
 It knows nothing of activities but that a row has an `id` and a time it is sorted by.
 """
@@ -12,23 +12,18 @@ from typing import NamedTuple
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
+from cpython.conversion cimport Py_DTSF_ADD_DOT_0, PyOS_double_to_string
 from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy, strlen
+from libc.time cimport time_t, tm
 
 cdef extern from "<math.h>":
     bint isfinite(double value)
 
 cdef extern from "<time.h>":
-    ctypedef long long time_t
-    struct tm:
-        int tm_year, tm_mon, tm_mday, tm_hour, tm_min, tm_sec
     tm *gmtime_r(const time_t *seconds, tm *broken_down)
-
-cdef extern from "Python.h":
-    char *PyOS_double_to_string(double value, char code, int precision, int flags, int *kind) except NULL
-    int Py_DTSF_ADD_DOT_0
 
 # The kinds of values that JSON has, and dates (bsonspec.org).
 cdef enum:
@@ -60,6 +55,7 @@ for _byte in range(256):
     ESCAPES[_byte] = b"u"[0] if _byte < 0x20 else 0
 for _byte, _escape in zip(b'\b\t\n\f\r"\\', b'btnfr"\\', strict=True):
     ESCAPES[_byte] = _escape
+del _byte, _escape
 
 
 class Place(NamedTuple):
@@ -159,9 +155,11 @@ cdef int _skip(_Reader *reader, uint8_t kind) except -1:
         _enter(reader, &inner)
     elif kind == BOOLEAN:
         _take(reader, 1)
+    elif kind == INT32:
+        _take(reader, 4)
     elif kind in (DOUBLE, DATETIME, TIMESTAMP, INT64):
         _take(reader, 8)
-    else:
+    elif kind != NULL_VALUE:
         raise ValueError(f"a reply with a value of kind {kind}")
     return 0
 
@@ -198,7 +196,7 @@ cdef class Documents:
     cdef readonly object cursor
     cdef readonly int64_t cursor_id
 
-    def __init__(self, cursor):
+    def __cinit__(self, cursor):
         cdef _Reader reader, fields, found
         self.cursor = cursor
         self._bytes = cursor
@@ -233,10 +231,11 @@ cdef class Transcoder:
 
     # Of the document that was read last.
     cdef int64_t _time
+    cdef bint _has_time
     cdef const uint8_t *_id
     cdef Py_ssize_t _id_size
 
-    def __init__(self, *, time_field, id_suffix, names):
+    def __cinit__(self, *, time_field, id_suffix, names):
         self._time_field = time_field.encode()
         self._id_suffix = id_suffix.encode()
         self._names = None if names is None else frozenset(
@@ -247,7 +246,7 @@ cdef class Transcoder:
         """The documents one by one. Raises `ValueError` where one is none that can be shown."""
         cdef _Reader reader = documents._documents
         while reader.place < reader.end:
-            self._open(reader.end - reader.place)
+            self._open(0)
             self._copy_row(&reader)
             yield Row(self._close(self._size), self._to_place())
 
@@ -291,10 +290,10 @@ cdef class Transcoder:
         if _take(reader, 1)[0] != DOCUMENT:
             raise ValueError("a document that is none")
         _take_name(reader, &size)
-        self._time, self._id, self._id_size = 0, NULL, 0
+        self._has_time, self._id = False, NULL
         self._copy_container(reader, DOCUMENT, 1)
-        if self._id is NULL:
-            raise ValueError("a document without an id")
+        if self._id is NULL or not self._has_time:
+            raise ValueError("a document without an id or a time")
         return 0
 
     cdef int _copy_container(self, _Reader *reader, uint8_t kind, int level) except -1:
@@ -303,6 +302,7 @@ cdef class Transcoder:
         if level > MAX_LEVELS:
             raise ValueError("documents in documents, too many of them")
         _enter(reader, &inner)
+        self._reserve(inner.end - inner.place)
         self._put(c"[" if kind == ARRAY else c"{")
         first = self._size
         while inner.place < inner.end:
@@ -336,7 +336,7 @@ cdef class Transcoder:
             self._id = _take_string(reader, &self._id_size)
             return self._put_text(self._id, self._id_size - self._suffix_size())
         if kind == DATETIME and _is(name, name_size, self._time_field):
-            self._time = _take_int64(reader)
+            self._time, self._has_time = _take_int64(reader), True
             return self._put_datetime(self._time)
         return self._copy_value(reader, kind, 1)
 

@@ -146,10 +146,16 @@ def _copy(image: Image, step: dockerfile.Command, stages: Mapping[str, Path]) ->
     for source in sources:
         place = context / source.lstrip("/")
         if place.is_dir():
-            ignored = None if origin else shutil.ignore_patterns("__pycache__")
+            ignored = None if origin else shutil.ignore_patterns(*_ignored_everywhere())
             shutil.copytree(place, into, symlinks=True, ignore=ignored)
         else:
             shutil.copy(place, into)
+
+
+def _ignored_everywhere() -> list[str]:
+    """The names that `Dockerfile.dockerignore` ignores in any folder."""
+    lines = DOCKERFILE.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    return [line.removeprefix("**/") for line in lines if line.startswith("**/")]
 
 
 def _set_variables(image: Image, pairs: Sequence[str]) -> None:

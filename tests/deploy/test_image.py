@@ -87,7 +87,9 @@ def test_the_image_ignores_all_but_what_it_copies() -> None:
 def test_the_image_holds_no_build_tools(image: Image) -> None:
     names = {path.name for path in image.root.rglob("*")}
 
-    assert names & {"pip", "setuptools", "wheel", "ensurepip"} == set()
+    assert names & {"pip", "setuptools", "wheel", "ensurepip", "Cython"} == set()
+    assert not [*image.root.glob("**/service/**/*.pyx"), *image.root.glob("**/service/**/*.c")]
+    assert len([*image.root.glob("**/service/**/*.so")]) == 3
     assert not image.path("/build").exists()
     assert image.path("/opt/activity/bin/activity-service").exists()
     assert image.path("/opt/activity/bin/activity-consumers").exists()

@@ -1,5 +1,6 @@
 """Finds by the commands themselves: all that the driver's own cursor would do is done."""
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
@@ -93,16 +94,27 @@ async def test_hundreds_of_small_ones_come_in_one_reply(
 async def test_what_does_not_come_in_one_reply_is_left_to_the_driver(
     mongo: Mongo, mongo_driver: Driver, commands: CommandWatch
 ) -> None:
-    await fill(mongo, size=5 * MEBIBYTE)
+    await fill(mongo, size=6 * MEBIBYTE)
     commands.clear()
     open_before = await open_cursors(mongo)
+    backwards = Find(FIND.filter, FIND.hint, (("_id", -1),))
 
     assert await numbers(mongo) == [0, 1, 2, 3, 4]
-    assert await numbers(mongo, limit=4, skip=1) == [1, 2, 3, 4]
+    assert await numbers(mongo, limit=3, skip=1) == [1, 2, 3]
+    assert await numbers(mongo, backwards, limit=3) == [4, 3, 2]
 
     assert await open_cursors(mongo) == open_before
     if mongo_driver == "pymongo":
-        assert commands.names == ["find", "killCursors", "find", "getMore"] * 2
+        one = ["find", "killCursors", "find", "getMore"]
+        assert commands.names == [*one, "getMore", *one, *one]
+        assert all(find["hint"] == "_id_" for find in commands.finds)
+
+
+async def test_a_cursor_that_cannot_be_closed_is_no_error(breakable: Mongo) -> None:
+    await breakable.activities.delete_many({})
+    await fill(breakable, size=6 * MEBIBYTE)
+    async with failing(breakable, "killCursors", times=1, errorCode=1):
+        assert await numbers(breakable) == [0, 1, 2, 3, 4]
 
 
 async def test_who_asks_again_has_what_time_is_left(
@@ -140,25 +152,51 @@ async def open_cursors(mongo: Mongo) -> int:
     return count
 
 
-async def test_a_find_is_asked_for_once_more(breakable: Mongo) -> None:
-    async with failing(breakable, "find", times=1, closeConnection=True):
+@pytest.mark.parametrize(
+    "how",
+    [{"closeConnection": True}, *({"errorCode": code} for code in (6, 7, 89, 134, 262, 9001))],
+    ids=str,
+)
+async def test_a_find_is_asked_for_once_more(breakable: Mongo, how: dict[str, Any]) -> None:
+    async with failing(breakable, "find", times=1, **how):
         assert await numbers(breakable) == [0, 1, 2, 3, 4]
 
-    async with failing(breakable, "find", times=2, closeConnection=True):
-        with pytest.raises(StoreUnavailable):
-            await numbers(breakable)
+
+@pytest.mark.parametrize("code", [10107, 189, 11602, 13435, 13436])
+async def test_a_late_word_of_a_primary_gone_is_not_believed(breakable: Mongo, code: int) -> None:
+    """The server has said since that it is the primary: nobody need look for another."""
+    async with failing(breakable, "find", times=1, errorCode=code):
+        started = time.monotonic()
+        assert await numbers(breakable) == [0, 1, 2, 3, 4]
+        assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize(
     ("how", "error"),
-    [({"errorCode": 50}, StoreTimeout), ({"errorCode": 13}, StoreUnavailable)],
+    [
+        ({"closeConnection": True}, StoreUnavailable),
+        ({"errorCode": 50}, StoreTimeout),
+        ({"errorCode": 13}, StoreUnavailable),
+    ],
+    ids=str,
 )
-async def test_what_a_second_try_would_not_mend_is_not_tried(
+async def test_what_fails_every_time_is_told(
     breakable: Mongo, how: dict[str, Any], error: type[Exception]
 ) -> None:
-    async with failing(breakable, "find", times=1, **how):
+    async with failing(breakable, "find", **how):
         with pytest.raises(error):
             await numbers(breakable)
+
+
+async def test_a_server_that_is_not_there_is_looked_for_once(
+    mongo_settings: MongoSettings,
+) -> None:
+    nowhere = {"url": SecretStr("mongodb://127.0.0.1:1"), "timeout_seconds": 0.5}
+    async with connect(mongo_settings.model_copy(update=nowhere)) as mongo:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await numbers(mongo)
+        assert time.monotonic() - started < 0.9
 
 
 async def test_no_second_try_where_the_connection_string_says_so(

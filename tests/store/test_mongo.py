@@ -1,5 +1,8 @@
 """The connection: clear lines at start, and the drivers' errors told apart."""
 
+import asyncio
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,6 +138,50 @@ async def test_a_missing_index_says_what_to_do(mongo_server: Any, mongo_driver: 
                 await mongo.activities.find_one({"organization_id": "orga_1"}, hint="missing")
 
         await mongo.client.drop_database("test_bare")
+
+
+async def test_an_answer_has_its_time(
+    breakable_mongo_server: MongoServer, mongo_driver: Driver
+) -> None:
+    """Though the server answers others meanwhile."""
+    url = breakable_mongo_server.url
+    async with (
+        connect(settings_for(url, mongo_driver, 10)) as administrator,
+        connect(settings_for(url, mongo_driver, 10, socket_timeout_seconds=0.5)) as mongo,
+    ):
+        await ping(mongo)
+        async with failing(administrator, "find", blockConnection=True, blockTimeMS=5000):
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await ping(mongo)
+            assert time.monotonic() - started < 3
+
+        await ping(mongo)
+
+
+async def test_who_misses_the_call_to_stop_is_called_again(mongo_driver: Driver) -> None:
+    url = "mongodb://127.0.0.1:1"
+    settings = settings_for(url, mongo_driver, socket_timeout_seconds=0.1)
+    async with connect(settings) as mongo:
+        told = pytest.raises(StoreUnavailable, match="does not answer")
+        with told:
+            async with asking(mongo):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(10)
+                await asyncio.sleep(10)
+
+
+@pytest.mark.parametrize(("said", "patience"), [("10000", None), ("0", None), (None, 1.0)])
+async def test_the_connection_string_may_have_a_patience_of_its_own(
+    mongo_driver: Driver, said: str | None, patience: float | None
+) -> None:
+    url = "mongodb://localhost/" + (f"?socketTimeoutMS={said}" if said else "")
+    settings = settings_for(url, mongo_driver, socket_timeout_seconds=1.0)
+    async with connect(settings) as mongo:
+        assert mongo.patience_seconds == patience
+        if said:
+            timeout = mongo.client.options.pool_options.socket_timeout
+            assert timeout == (int(said) / 1000 or None)
 
 
 @pytest.mark.parametrize("command", ["insert", "update"])

@@ -145,6 +145,15 @@ def test_only_named_fields_are_shown(document: dict[str, Any], names: set[str]) 
     assert row.place == place_of(document)
 
 
+def test_a_name_is_a_name_to_its_last_character() -> None:
+    document = {"id": "a", "identity": "b", "i": "c", "at": YEAR_1, "at2": LAST, "a": LAST, "?": 1}
+
+    row = row_of(document, names={"id", "a", "\udcff"})
+
+    assert row.place == Place(place_of(document).time, "a")
+    assert json.loads(row.json) == {"id": "a", "a": "9999-12-31T23:59:59.999000+00:00"}
+
+
 @pytest.mark.parametrize(
     ("stored", "id_"),
     [
@@ -192,6 +201,10 @@ def test_a_reply_names_its_cursor(id_: int, as_view: bool) -> None:
             "postBatchResumeToken": {"firstBatch": 1, "id": Int64(5)},
             "atClusterTime": Timestamp(1, 2),
             "partialResultsReturned": True,
+            "ok": 1.0,
+            "at": YEAR_1,
+            "number": 5,
+            "nothing": None,
             "id": Int64(id_),
             "firstBatch": [{"id": "a", "at": YEAR_1}],
         }
@@ -230,7 +243,7 @@ def test_a_reply_that_is_cut_off_is_refused(document: dict[str, Any]) -> None:
     ("cursor", "fault"),
     [
         ({"firstBatch": [], "ns": "a.b"}, "without a cursor"),
-        ({"firstBatch": [], "id": 5}, "kind 16"),
+        ({"firstBatch": [], "id": 5}, "without a cursor"),
         ({"id": Int64(0), "ns": "a.b"}, "without documents"),
         ({"id": Int64(0), "firstBatch": {}}, "without documents"),
         ({"other": b"", "id": Int64(0)}, "kind 5"),
@@ -248,9 +261,30 @@ def test_what_is_no_document_is_refused(value: Any) -> None:
         transcoder().rows(found, 1, UNBOUNDED)
 
 
-def test_a_document_has_an_id() -> None:
-    with pytest.raises(ValueError, match="without an id"):
-        row_of({"at": YEAR_1})
+@pytest.mark.parametrize("lacking", [{"at": YEAR_1}, {"id": "b"}, {"id": 1, "at": YEAR_1}])
+def test_a_document_has_an_id_and_a_time(lacking: dict[str, Any]) -> None:
+    """What the one before it has is not its own."""
+    before = {"id": "a", "at": LAST}
+    with pytest.raises(ValueError, match="without an id or a time"):
+        transcoder().rows(documents_of(before, lacking), 2, UNBOUNDED)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\x03\0\0\0xy\0", b"\x04\0\0\0xy\0"),  # a text that takes the document's end in
+        (b"\x03\0\0\0xy\0", b"\x00\0\0\0xy\0"),
+        (b"\x03\0\0\0xy\0", b"\xff\xff\xff\xffxy\0"),
+        (b"\x05\0\0\0\0", b"\x05\0\0\0\x01"),  # a document that has no end
+        (b"\x05\0\0\0\0", b"\x04\0\0\0\0"),
+    ],
+)
+def test_a_size_that_is_wrong_by_one_is_noticed(old: bytes, new: bytes) -> None:
+    cursor = cursor_of([{"id": "a", "at": YEAR_1, "inner": {}, "text": "xy"}])
+    assert cursor.count(old) == 1
+
+    with pytest.raises(ValueError, match=r"BSON|document|text"):
+        transcoder().rows(Documents(cursor.replace(old, new)), 1, UNBOUNDED)
 
 
 def test_a_kind_that_json_does_not_have_is_refused() -> None:
@@ -266,9 +300,14 @@ def test_a_date_beyond_the_years_is_refused(milliseconds: int) -> None:
 
 def test_nesting_has_an_end() -> None:
     """MongoDB's is at 200 levels; the stack of the process must not be the one to say so."""
-    deep = encode({})
-    for _ in range(5_000):
-        deep = struct.pack("<i", len(deep) + 8) + b"\x03a\0" + deep + b"\0"
+    assert json.loads(row_of({"id": "", "at": YEAR_1, "deep": nested(199)}).json)
+    for levels in (200, 5000):
+        with pytest.raises(ValueError, match="too many"):
+            row_of({"id": "", "at": YEAR_1, "deep": nested(levels)})
 
-    with pytest.raises(ValueError, match="too many"):
-        row_of({"id": "", "at": YEAR_1, "deep": RawBSONDocument(deep)})
+
+def nested(levels: int) -> RawBSONDocument:
+    deep = encode({})
+    for _ in range(levels - 1):
+        deep = struct.pack("<i", len(deep) + 8) + b"\x03a\0" + deep + b"\0"
+    return RawBSONDocument(deep)
