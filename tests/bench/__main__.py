@@ -32,7 +32,7 @@ def main() -> None:
 @click.option("--rounds", default=5, show_default=True)
 @click.option(
     "--records",
-    default=30_000,
+    default=60_000,
     show_default=True,
     type=click.IntRange(min=10_000),
     help="of one ingest round",
