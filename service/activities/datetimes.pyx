@@ -11,7 +11,7 @@ from cpython.datetime cimport datetime, datetime_new, import_datetime
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_GET_LENGTH
 from libc.stdint cimport int64_t, uint8_t
 
-cdef extern from "Python.h":
+cdef extern from "Python.h":  # which `cpython.unicode` lacks
     bint PyUnicode_IS_ASCII(object text)
 
 import_datetime()
@@ -19,13 +19,10 @@ import_datetime()
 _FORMS = "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss, up to nine decimals, then Z, +hh:mm, -hh:mm or nothing"
 _NO_OFFSET = timedelta()
 
-# YYYY-MM-DD
-# YYYY-MM-DDThh:mm:ss
-# +hh:mm
 cdef enum:
-    DATE_SIZE = 10
-    TIME_SIZE = 19
-    ZONE_SIZE = 6
+    DATE_SIZE = 10  # YYYY-MM-DD
+    TIME_SIZE = 19  # YYYY-MM-DDThh:mm:ss
+    ZONE_SIZE = 6  # +hh:mm
     MAX_DECIMALS = 9
 
 

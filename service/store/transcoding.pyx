@@ -19,7 +19,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy, strlen
 from libc.time cimport time_t, tm
 
-cdef extern from "<math.h>":
+cdef extern from "<math.h>":  # `libc.math` has it for long doubles alone
     bint isfinite(double value)
 
 cdef extern from "<time.h>":
