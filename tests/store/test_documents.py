@@ -171,7 +171,7 @@ async def test_a_late_word_of_a_primary_gone_is_not_believed(breakable: Mongo, c
     async with failing(breakable, "find", times=1, errorCode=code):
         started = time.monotonic()
         assert await numbers(breakable) == [0, 1, 2, 3, 4]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ async def test_what_fails_every_time_is_told(
 async def test_a_server_that_is_not_there_is_looked_for_once(
     mongo_settings: MongoSettings,
 ) -> None:
-    nowhere = {"url": SecretStr("mongodb://127.0.0.1:1"), "timeout_seconds": 0.5}
+    nowhere = {"url": SecretStr("mongodb://127.0.0.1:1"), "timeout_seconds": 2.0}
     async with connect(mongo_settings.model_copy(update=nowhere)) as mongo:
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await numbers(mongo)
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 3.5
 
 
 async def test_no_second_try_where_the_connection_string_says_so(
