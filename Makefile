@@ -62,7 +62,7 @@ ifneq ($(words $(wildcard service/*/*.pyx)),$(words $(wildcard service/*/*.so)))
 .PHONY: $(INSTALLED)
 endif
 
-$(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx)
+$(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx service/*/*.pxd)
 	@python=; for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 			&& python=$$candidate && break; \

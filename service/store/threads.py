@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bson import ObjectId, decode, encode
+from bson import ObjectId, decode
 from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
@@ -34,6 +34,7 @@ from service.activities.threads import (
     to_thread,
 )
 from service.errors import StoreUnavailable
+from service.store.encoding import encode
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
 from service.store.writes import (

@@ -19,24 +19,24 @@ from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, memcpy, strlen
 from libc.time cimport time_t, tm
 
+from service.store.kinds cimport (
+    ARRAY,
+    BOOLEAN,
+    DATETIME,
+    DOCUMENT,
+    DOUBLE,
+    INT32,
+    INT64,
+    NULL_VALUE,
+    STRING,
+    TIMESTAMP,
+)
+
 cdef extern from "<math.h>":  # `libc.math` has it for long doubles alone
     bint isfinite(double value)
 
 cdef extern from "<time.h>":
     tm *gmtime_r(const time_t *seconds, tm *broken_down)
-
-# The kinds of values that JSON has, and dates (bsonspec.org).
-cdef enum:
-    DOUBLE = 0x01
-    STRING = 0x02
-    DOCUMENT = 0x03
-    ARRAY = 0x04
-    BOOLEAN = 0x08
-    DATETIME = 0x09
-    NULL_VALUE = 0x0A
-    INT32 = 0x10
-    TIMESTAMP = 0x11
-    INT64 = 0x12
 
 cdef enum:
     WORD = 8

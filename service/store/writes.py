@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from bson import encode
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
@@ -21,6 +20,7 @@ from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
 from service.errors import Rejected, RejectionCode
+from service.store.encoding import encode
 from service.store.indexes import PRIMARY
 from service.store.mongo import (
     DUPLICATE_KEY,
@@ -174,7 +174,7 @@ def _to_meta(revision: str, thread_id: str | None) -> dict[str, str]:
     )
 
 
-def _encode(document: Mapping[str, Any], change: Change) -> bytes:
+def _encode(document: dict[str, Any], change: Change) -> bytes:
     try:
         encoded = encode(document)
     except (BSONError, OverflowError, ValueError, TypeError, RecursionError) as error:
