@@ -7,10 +7,11 @@ or filled, what is absent is not missed, unknown keys are passed over.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import ValidationError
 
 from service.activities.base import Activity
 from service.activities.types import TYPES, ActivityType
+from service.activities.validation import Validator
 
 
 class InvalidField(ValueError):
@@ -24,7 +25,7 @@ def check_fields(type_: ActivityType, activity: Mapping[str, Any]) -> tuple[str,
     them is a hard field.
     """
     try:
-        _VALIDATORS[type_.name].validate_python(activity, strict=True)
+        _VALIDATORS[type_.name].validate(activity)
     except ValidationError as error:
         return _to_deviations(type_, error)
     return ()
@@ -41,8 +42,9 @@ def _to_deviations(type_: ActivityType, error: ValidationError) -> tuple[str, ..
     return tuple(fields)
 
 
-def _to_validator(model: type[Activity]) -> SchemaValidator:
-    return SchemaValidator(_to_check(model.__pydantic_core_schema__))
+def to_looking_schema(model: type[Activity]) -> Any:
+    """The model's core schema as one that only looks."""
+    return _to_check(model.__pydantic_core_schema__)
 
 
 def _to_check(schema: Any) -> Any:
@@ -75,4 +77,4 @@ def _to_check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_VALIDATORS = {row.name: _to_validator(row.model) for row in TYPES}
+_VALIDATORS = {row.name: Validator(to_looking_schema(row.model)) for row in TYPES}

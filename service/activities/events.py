@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydantic_core import SchemaValidator, ValidationError, core_schema
+from pydantic_core import ValidationError, core_schema
 
 from service.activities.base import ID_PATTERN
 from service.activities.data import parse_data
 from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
 from service.activities.types import BY_OBJECT_TYPE, ActivityType
+from service.activities.validation import Validator
 from service.errors import Rejected
 
 OVERLAY_SUFFIX = "!overlay"
@@ -25,7 +26,7 @@ _NEEDS = {
     "lead_id": "an id or null",
 }
 _ID = core_schema.str_schema(pattern=ID_PATTERN)
-_ENVELOPE = SchemaValidator(
+_ENVELOPE = Validator(
     core_schema.typed_dict_schema(
         {
             "id": core_schema.typed_dict_field(_ID),
@@ -124,7 +125,7 @@ def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
 def _check_event(event: Mapping[str, Any]) -> None:
     """What is examined of the event around its `data` (contract 1.2)."""
     try:
-        _ENVELOPE.validate_python(event, strict=True)
+        _ENVELOPE.validate(event)
     except ValidationError as error:
         key = str(error.errors(include_url=False)[0]["loc"][0])
         raise Rejected("invalid_event", f"{key}: {_NEEDS[key]}") from error
@@ -147,14 +148,14 @@ def _to_change(
     elif type_.name == "Email" and activity:
         thread_id = activity["thread_id"]
     return Change(
-        organization_id=event["organization_id"],
-        id=id_,
-        event_id=event["id"],
-        revision=revision,
-        activity=activity,
-        thread_id=thread_id,
-        is_new=event["action"] == "created",
-        deviations=tuple([(type_.name, field) for field in fields]),
+        event["organization_id"],
+        id_,
+        event["id"],
+        revision,
+        activity,
+        thread_id,
+        event["action"] == "created",
+        tuple([(type_.name, field) for field in fields]) if fields else (),
     )
 
 

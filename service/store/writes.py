@@ -125,15 +125,15 @@ def encode_change(change: Change) -> EncodedChange:
     if not is_delete:
         document["id"] = change.id
     return EncodedChange(
-        organization_id=change.organization_id,
-        id=change.id,
-        event_id=change.event_id,
-        revision=change.revision,
-        thread_id=thread_id,
-        is_new=change.is_new,
-        is_delete=is_delete,
-        deviations=change.deviations,
-        document=_encode(document, change),
+        change.organization_id,
+        change.id,
+        change.event_id,
+        change.revision,
+        thread_id,
+        change.is_new,
+        is_delete,
+        change.deviations,
+        _encode(document, change),
     )
 
 
