@@ -7,11 +7,11 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Collection, Hashable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl
 
 from pymongo import AsyncMongoClient, InsertOne
@@ -28,6 +28,7 @@ from pymongo.errors import (
 
 from service.errors import StartError, StoreError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
+from service.store.sharing import Sharing
 
 # Codes of MongoDB's error_codes.yml that say "not now" of any operation: to be repeated, never the
 # fault of a document.
@@ -85,46 +86,17 @@ DUPLICATE_KEY = 11000
 LAST_CALL_SECONDS = 1.0
 _BAD_VALUE = 2
 
-_Thing = TypeVar("_Thing", bound=Hashable)
-
-
-class Turns:
-    """One at a time, of those in this process that work on the same thing.
-
-    It spares them races that all but one would lose; nothing is right only because of it, for other
-    processes take no turns.
-    """
-
-    def __init__(self) -> None:
-        self._busy: set[Hashable] = set()
-        self._freed = asyncio.Event()
-
-    @asynccontextmanager
-    async def take(self, things: Collection[_Thing], at_most: int) -> AsyncIterator[list[_Thing]]:
-        """Have those of these things that nobody else has, one of them at least. Not in the order
-        of asking: who has had a thing must not ask for it again at once."""
-        while not (free := [thing for thing in things if thing not in self._busy]):
-            await self._freed.wait()
-        mine = free[:at_most]
-        self._busy.update(mine)
-        try:
-            yield mine
-        finally:
-            self._busy.difference_update(mine)
-            self._freed.set()
-            self._freed = asyncio.Event()
-
 
 @dataclass(frozen=True, slots=True)
 class Mongo:
     """One process's connection, with the two collections of contract 4; `patience_seconds` is the
-    longest wait for one operation, None = for ever."""
+    longest wait for one operation, None = for ever. `refreshes` are those of threads."""
 
     client: Any
     activities: Any
     api_keys: Any
     patience_seconds: float | None = None
-    turns: Turns = field(default_factory=Turns)
+    refreshes: Sharing[Any] = field(default_factory=Sharing)
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
 """Threads kept right by whoever writes, in whatever order (design 5).
 
 Nobody relies on anybody: every writer refreshes the threads of its own emails, and a thread that it
-has written was computed after they were stored. The steps are functions of their own so that a test
-can stop between any two of them.
+has written was computed after they were stored. The batches that one process has in flight are one
+writer: what they have stored meanwhile is refreshed together, and each of them fails, or is told
+that its threads are right, by a refresh that began after its own writes. The steps are functions of
+their own so that a test can stop between any two of them.
 
 A thread of which the store knows nothing has no writer that has finished. What this batch wrote is in
 it, and whatever else may be belongs to a writer that has yet to refresh it: so its members are not
@@ -15,6 +17,7 @@ where a failover takes writes back, a count could stand for another state than t
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -47,8 +50,11 @@ from service.store.writes import (
 )
 
 THREAD_SUFFIX = "!thread"
-# Bounds the memory of one round: a thread shows previews of up to 5 MiB.
+# These bound the memory: a thread shows previews of up to 5 MiB.
 MAX_THREADS_AT_ONCE = 100
+MAX_ROUNDS_AT_ONCE = 4
+# Documents of one reply: left to itself, MongoDB sends 101, and all others when asked once more.
+MAX_READ_AT_ONCE = 10_000
 MAX_JITTER_SECONDS = 0.05
 
 # What a thread goes without, in this order, where its members make it larger than a document can
@@ -69,6 +75,7 @@ _HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": T
 _LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
 
 Members = Mapping["ThreadKey", Sequence[Email]]
+Own = Mapping["ThreadKey", Sequence[EncodedChange]]
 Versions = Mapping["ThreadKey", ObjectId | None]
 
 
@@ -102,33 +109,67 @@ class Marks:
 
     threads: frozenset[ThreadKey]
     marks: tuple[Mark, ...]
-    own: Mapping[ThreadKey, Sequence[EncodedChange]]
+    own: Own
 
 
 async def refresh_threads(
     mongo: Mongo, changes: Sequence[EncodedChange], written: Sequence[Written] = ()
 ) -> int:
-    """Recompute every thread that these changes touch, stale or not; answer how many.
+    """Recompute every thread that these changes touch, stale or not.
 
     To be called after `write_changes`, before their positions are committed: on return the threads
     are right and durable. `written` is what that answered, in the same order; without it every
-    change is read back. Safe to repeat. Raises `StoreUnavailable`.
+    change is read back. Whoever calls while others are at it is served with all who do, by one of
+    them. Answers how many threads this call itself has recomputed. Safe to repeat. Raises
+    `StoreUnavailable`.
     """
     marks = await read_marks(mongo, changes, written)
-    waiting = set(marks.threads)
-    while waiting:
-        async with mongo.turns.take(waiting, MAX_THREADS_AT_ONCE) as some:
-            await _refresh(mongo, some, marks.own)
-        waiting.difference_update(some)
+    count = 0
+
+    async def refresh(group: Sequence[Marks]) -> None:
+        nonlocal count
+        own = _merge_own(group)
+        threads = list(frozenset().union(*(one.threads for one in group)))
+        await _refresh_all(mongo, threads, own)
+        count = len(threads)
+
+    if marks.threads:
+        await mongo.refreshes.fulfil(marks, refresh)
     await clear_marks(mongo, marks)
-    return len(marks.threads)
+    return count
 
 
-async def _refresh(
-    mongo: Mongo,
-    threads: Collection[ThreadKey],
-    own: Mapping[ThreadKey, Sequence[EncodedChange]],
-) -> None:
+def _merge_own(group: Iterable[Marks]) -> Own:
+    """The members written by any of these batches, of those threads that no doubtful change of any
+    batch names; of an email in several batches the newest revision."""
+    doubtful = {thread for marks in group for thread in marks.threads - marks.own.keys()}
+    newest: dict[ThreadKey, dict[str, EncodedChange]] = defaultdict(dict)
+    for marks in group:
+        for thread in marks.own.keys() - doubtful:
+            known = newest[thread]
+            for change in marks.own[thread]:
+                if change.id not in known or known[change.id].revision < change.revision:
+                    known[change.id] = change
+    return {thread: list(known.values()) for thread, known in newest.items()}
+
+
+async def _refresh_all(mongo: Mongo, threads: Sequence[ThreadKey], own: Own) -> None:
+    starts = range(0, len(threads), MAX_THREADS_AT_ONCE)
+    rounds = iter([threads[start : start + MAX_THREADS_AT_ONCE] for start in starts])
+
+    async def work() -> None:
+        for some in rounds:
+            await _refresh(mongo, some, own)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in starts[:MAX_ROUNDS_AT_ONCE]:
+                workers.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _refresh(mongo: Mongo, threads: Collection[ThreadKey], own: Own) -> None:
     while True:
         versions = await read_versions(mongo, threads)
         new = [one for one in threads if one in own and one not in versions]
@@ -202,7 +243,9 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
         "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
     }
     async with asking(mongo):
-        cursor = _primary(mongo).find(query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS)
+        cursor = _primary(mongo).find(
+            query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS, batch_size=MAX_READ_AT_ONCE
+        )
         for member in await cursor.to_list(None):
             # Two organizations may each have a thread of one id: only those asked for.
             thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
@@ -300,7 +343,7 @@ async def _find_by_key(
         **(condition or {}),
     }
     async with asking(mongo):
-        cursor = _primary(mongo).find(query, projection, hint=PRIMARY)
+        cursor = _primary(mongo).find(query, projection, hint=PRIMARY, batch_size=MAX_READ_AT_ONCE)
         documents: list[dict[str, Any]] = await cursor.to_list(None)
     return documents
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from service.store import threads
-from service.store.mongo import Mongo, Turns
+from service.store.mongo import Mongo
+from service.store.sharing import Sharing
 from service.store.writes import EncodedChange, write_changes
 
 STEPS = (
@@ -53,8 +54,8 @@ class Writer:
     def __init__(self, mongo: Mongo, changes: Sequence[EncodedChange]) -> None:
         self._turns = asyncio.Semaphore(0)
         self._is_waiting = asyncio.Event()
-        # A process of its own takes no turns with the others.
-        alone = replace(mongo, turns=Turns())
+        # A process of its own shares nothing with the others.
+        alone = replace(mongo, refreshes=Sharing())
         self._task = asyncio.create_task(self._work(alone, changes))
 
     async def _work(self, mongo: Mongo, changes: Sequence[EncodedChange]) -> None:

@@ -1,6 +1,7 @@
 """Threads in the store: always what the model makes of the same records (contract 2)."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.activities.events import Change
+from service.errors import StoreUnavailable
 from service.store import threads
-from service.store.mongo import Mongo, Turns
+from service.store.mongo import Mongo
+from service.store.sharing import Sharing
 from service.store.threads import (
     Members,
     ThreadKey,
@@ -20,7 +23,7 @@ from service.store.threads import (
     read_members,
     refresh_threads,
 )
-from service.store.writes import MAX_DOCUMENT_BYTES, write_changes
+from service.store.writes import MAX_DOCUMENT_BYTES, EncodedChange, Written, write_changes
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
     ORGANIZATION,
@@ -262,6 +265,111 @@ async def test_more_threads_than_one_round_takes_are_all_refreshed(mongo: Mongo)
     assert len(await stored_threads(mongo)) == 230
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """The first refresh goes no further than to the members until this is set."""
+    may_go_on = asyncio.Event()
+    read_members = threads.read_members
+
+    async def read_later(mongo: Mongo, keys: Collection[ThreadKey]) -> Members:
+        await may_go_on.wait()
+        return await read_members(mongo, keys)
+
+    monkeypatch.setattr(threads, "read_members", read_later)
+    return may_go_on
+
+
+async def refresh_in_one_group(
+    mongo: Mongo, held: asyncio.Event, *batches: tuple[list[EncodedChange], list[Written]]
+) -> list[int]:
+    """The threads of batches that are written, together; how many by each."""
+    first = await write(mongo, setting("acti_first", 1, thread_id="acti_first"))
+    works = []
+    async with asyncio.timeout(10):
+        for batch in (first, *batches):
+            works.append(asyncio.create_task(refresh_threads(mongo, *batch)))
+            await until_only_waiting(mongo, works)
+        held.set()
+        return (await asyncio.gather(*works))[1:]
+
+
+async def write(mongo: Mongo, *events: dict[str, Any]) -> tuple[list[EncodedChange], list[Written]]:
+    changes = encoded(map(to_change, events))
+    return changes, await write_changes(mongo, changes)
+
+
+async def until_only_waiting(mongo: Mongo, works: list[asyncio.Task[int]]) -> None:
+    """One that touches no thread ends."""
+    while mongo.refreshes.waiting < sum(not work.done() for work in works):  # noqa: ASYNC110 nothing tells
+        await asyncio.sleep(0.001)
+
+
+async def test_batches_in_flight_refresh_their_threads_together(
+    mongo: Mongo, held: asyncio.Event
+) -> None:
+    batches = [
+        [setting(f"acti_{batch}{n}", 1, thread_id=f"acti_t{n}") for n in range(3)]
+        for batch in range(4)
+    ]
+
+    written = [await write(mongo, *batch) for batch in batches]
+    assert await refresh_in_one_group(mongo, held, *written) == [3, 0, 0, 0]
+
+    stored = await stored_threads(mongo)
+    del stored["acti_first"]
+    events = [event for batch in batches for event in batch]
+    assert {ORGANIZATION: stored} == modelled_threads(map(record, events))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(setting("acti_1", 2, thread_id="acti_t", subject="New"), id="changed"),
+        pytest.param(setting("acti_1", 2, thread_id="acti_u"), id="moved"),
+        pytest.param(setting("acti_1", 2, type_name="Note"), id="no email any more"),
+        pytest.param(deleting("acti_1", 2), id="deleted"),
+    ],
+)
+@pytest.mark.parametrize("is_alone", [False, True])
+@pytest.mark.parametrize("is_written_first", [False, True])
+@pytest.mark.parametrize("is_refreshed_first", [False, True])
+async def test_an_email_of_two_batches_counts_as_it_is_stored(
+    mongo: Mongo,
+    held: asyncio.Event,
+    later: dict[str, Any],
+    is_alone: bool,
+    is_written_first: bool,
+    is_refreshed_first: bool,
+) -> None:
+    others = [] if is_alone else [setting("acti_2", 1, thread_id="acti_t")]
+    batches = [[setting("acti_1", 1, thread_id="acti_t"), *others], [later]]
+    events = [event for batch in batches for event in batch]
+    if is_written_first:
+        batches.reverse()
+    written = [await write(mongo, *batch) for batch in batches]
+    if is_refreshed_first != is_written_first:
+        written.reverse()
+
+    await refresh_in_one_group(mongo, held, *written)
+
+    stored = await stored_threads(mongo)
+    del stored["acti_first"]
+    assert stored == modelled_threads(map(record, events)).get(ORGANIZATION, {})
+    assert await marked(mongo) == set()
+
+
+async def test_a_refresh_that_fails_fails_as_itself(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Mongo, __: Collection[ThreadKey]) -> Members:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(threads, "read_versions", fail)
+
+    with pytest.raises(StoreUnavailable, match="away"):
+        await apply(mongo, *(setting(f"acti_{n}", 1, thread_id=f"acti_{n}") for n in range(300)))
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -273,10 +381,11 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
     arriving = data.draw(arrivals(log))
     writers = data.draw(st.integers(1, 3))
     batch_size = data.draw(st.integers(1, 8))
+    in_one_process = data.draw(st.booleans())
     await mongo.activities.delete_many({})
 
     async def write(records: list[bytes | None]) -> None:
-        process = replace(mongo, turns=Turns())
+        process = mongo if in_one_process else replace(mongo, refreshes=Sharing())
         for start in range(0, len(records), batch_size):
             await apply_changes(process, newest_changes(records[start : start + batch_size]))
 
