@@ -171,8 +171,10 @@ def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:
 
 def _count(batch: Batch, written: Iterable[tuple[Entry, Written]]) -> None:
     """The metrics of a batch that is durable."""
-    outcomes = Counter((entry.record.topic, answer.outcome.value) for entry, answer in written)
-    outcomes.update((entry.record.topic, outcome.value) for entry, outcome in batch.overtaken())
+    outcomes = Counter[tuple[str, str]](
+        [(entry.record.topic, answer.outcome) for entry, answer in written]
+    )
+    outcomes.update((entry.record.topic, outcome) for entry, outcome in batch.overtaken())
     outcomes.update((record.topic, "ignored") for record in batch.ignored)
     outcomes.update((refusal.record.topic, "rejected") for refusal in batch.refusals)
     for (topic, outcome), count in outcomes.items():
