@@ -32,11 +32,13 @@ class MongoServer(Server):
         *,
         arguments: Sequence[str] = (),
         client_options: Mapping[str, Any] | None = None,
-        cache_gigabytes: float = 1,
+        cache_gigabytes: float | None = 1,
         with_failpoints: bool = False,
     ) -> None:
         super().__init__(folder)
-        self._cache_gigabytes = cache_gigabytes
+        self._cache = (
+            () if cache_gigabytes is None else ("--wiredTigerCacheSizeGB", str(cache_gigabytes))
+        )
         self._arguments = arguments
         self._client_options = client_options or {}
         self._with_failpoints = with_failpoints
@@ -52,7 +54,7 @@ class MongoServer(Server):
             *("--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
             *("--dbpath", self.folder / "data"),
             *("--replSet", _REPLICA_SET, "--oplogSize", "1024"),
-            *("--wiredTigerCacheSizeGB", str(self._cache_gigabytes)),
+            *self._cache,
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", f"enableTestCommands={int(self._with_failpoints)}"),
             *self._arguments,

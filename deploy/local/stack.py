@@ -44,10 +44,13 @@ class Stack:
         return {MONGO_VARIABLE: self.mongo.url, KAFKA_VARIABLE: self.kafka.bootstrap_servers}
 
 
-def choose_mongo(folder: Path) -> Mongo:
-    """The MongoDB of the environment, else one of our own, not started yet."""
+def choose_mongo(folder: Path, *, cache_gigabytes: float | None = 1) -> Mongo:
+    """The MongoDB of the environment, else one of our own, not started yet. Without a size of its
+    cache it takes half of the memory, as MongoDB does by itself."""
     url = os.environ.get(MONGO_VARIABLE)
-    return ExternalMongo(url) if url else MongoServer(folder / "mongodb")
+    if url:
+        return ExternalMongo(url)
+    return MongoServer(folder / "mongodb", cache_gigabytes=cache_gigabytes)
 
 
 def choose_kafka(folder: Path) -> Kafka:
@@ -75,9 +78,10 @@ async def running(*choices: Server | ExternalMongo | ExternalKafka) -> AsyncIter
 
 
 @asynccontextmanager
-async def running_stack() -> AsyncIterator[Stack]:
+async def running_stack(*, cache_gigabytes: float | None = 1) -> AsyncIterator[Stack]:
     """Both servers. Raises `StartError` where one does not start."""
     with run_folder() as folder:
-        stack = Stack(choose_mongo(folder), choose_kafka(folder))
+        mongo = choose_mongo(folder, cache_gigabytes=cache_gigabytes)
+        stack = Stack(mongo, choose_kafka(folder))
         async with running(stack.mongo, stack.kafka):
             yield stack

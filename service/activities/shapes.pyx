@@ -95,13 +95,17 @@ cdef class Text(Shape):
         return type(value) is str and self._matches(value)
 
 
-@cython.final
-cdef class Nullable(Shape):
+cdef class _Of(Shape):
+    """Made of another."""
+
     cdef Shape _shape
 
     def __cinit__(self, Shape shape not None):
         self._shape = shape
 
+
+@cython.final
+cdef class Nullable(_Of):
     cdef bint _fits(self, object value) except -1:
         return value is None or self._shape._fits(value)
 
@@ -121,13 +125,8 @@ cdef class AnyOf(Shape):
 
 
 @cython.final
-cdef class Items(Shape):
+cdef class Items(_Of):
     """A list of such values."""
-
-    cdef Shape _shape
-
-    def __cinit__(self, Shape shape not None):
-        self._shape = shape
 
     cdef bint _fits(self, object value) except -1:
         if type(value) is not list:
@@ -139,13 +138,8 @@ cdef class Items(Shape):
 
 
 @cython.final
-cdef class Values(Shape):
+cdef class Values(_Of):
     """An object whose fields, whatever their names, fit."""
-
-    cdef Shape _shape
-
-    def __cinit__(self, Shape shape not None):
-        self._shape = shape
 
     cdef bint _fits(self, object value) except -1:
         if type(value) is not dict:
