@@ -2,9 +2,8 @@
 
 Nobody relies on anybody: every writer refreshes the threads of its own emails, and a thread that it
 has written was computed after they were stored. The batches that one process has in flight are one
-writer: what they have stored meanwhile is refreshed together, and each of them fails, or is told
-that its threads are right, by a refresh that began after its own writes. The steps are functions of
-their own so that a test can stop between any two of them.
+writer: one of them refreshes the threads of all that wait for it, after all of these were stored. The
+steps are functions of their own so that a test can stop between any two of them.
 
 A thread of which the store knows nothing has no writer that has finished. What this batch wrote is in
 it, and whatever else may be belongs to a writer that has yet to refresh it: so its members are not
@@ -17,7 +16,7 @@ where a failover takes writes back, a count could stand for another state than t
 
 import asyncio
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,9 +49,10 @@ from service.store.writes import (
 )
 
 THREAD_SUFFIX = "!thread"
-# These bound the memory: a thread shows previews of up to 5 MiB.
+# These two bound the memory: a thread shows previews of up to 5 MiB.
 MAX_THREADS_AT_ONCE = 100
 MAX_ROUNDS_AT_ONCE = 4
+
 # Documents of one reply: left to itself, MongoDB sends 101, and all others when asked once more.
 MAX_READ_AT_ONCE = 10_000
 MAX_JITTER_SECONDS = 0.05
@@ -119,8 +119,8 @@ async def refresh_threads(
 
     To be called after `write_changes`, before their positions are committed: on return the threads
     are right and durable. `written` is what that answered, in the same order; without it every
-    change is read back. Whoever calls while others are at it is served with all who do, by one of
-    them. Answers how many threads this call itself has recomputed. Safe to repeat. Raises
+    change is read back. Calls that wait for another one's refresh are served together by the next.
+    Answers how many threads this call itself has recomputed. Safe to repeat. Raises
     `StoreUnavailable`.
     """
     marks = await read_marks(mongo, changes, written)
@@ -155,18 +155,21 @@ def _merge_own(group: Iterable[Marks]) -> Own:
 
 async def _refresh_all(mongo: Mongo, threads: Sequence[ThreadKey], own: Own) -> None:
     starts = range(0, len(threads), MAX_THREADS_AT_ONCE)
-    rounds = iter([threads[start : start + MAX_THREADS_AT_ONCE] for start in starts])
+    rounds = deque(threads[start : start + MAX_THREADS_AT_ONCE] for start in starts)
 
     async def work() -> None:
-        for some in rounds:
-            await _refresh(mongo, some, own)
+        while rounds:
+            try:
+                await _refresh(mongo, rounds.popleft(), own)
+            except BaseException:
+                rounds.clear()
+                raise
 
-    try:
-        async with asyncio.TaskGroup() as workers:
-            for _ in starts[:MAX_ROUNDS_AT_ONCE]:
-                workers.create_task(work())
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    # The others end what they have begun: what is cancelled halfway loses its connection.
+    works = [work() for _ in starts[:MAX_ROUNDS_AT_ONCE]]
+    for fault in await asyncio.gather(*works, return_exceptions=True):
+        if fault is not None:
+            raise fault
 
 
 async def _refresh(mongo: Mongo, threads: Collection[ThreadKey], own: Own) -> None:

@@ -1,7 +1,9 @@
 """Threads in the store: always what the model makes of the same records (contract 2)."""
 
 import asyncio
-from collections.abc import Collection
+import random
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -257,12 +259,17 @@ async def test_without_emails_nothing_of_threads_is_asked(mongo: Mongo) -> None:
         assert await refresh_threads(mongo, changes, written) == 0
 
 
-async def test_more_threads_than_one_round_takes_are_all_refreshed(mongo: Mongo) -> None:
-    events = [setting(f"acti_{n}", 1, thread_id=f"acti_t{n}") for n in range(230)]
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 25])
+async def test_more_threads_than_its_rounds_take_at_once_are_all_refreshed(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(threads, "MAX_THREADS_AT_ONCE", 2)
+    monkeypatch.setattr(threads, "MAX_ROUNDS_AT_ONCE", 4)
+    events = [setting(f"acti_{n}", 1, thread_id=f"acti_t{n}") for n in range(count)]
 
-    assert await apply(mongo, *events) == 230
+    assert await apply(mongo, *events) == count
 
-    assert len(await stored_threads(mongo)) == 230
+    assert len(await stored_threads(mongo)) == count
 
 
 @pytest.fixture
@@ -358,16 +365,30 @@ async def test_an_email_of_two_batches_counts_as_it_is_stored(
     assert await marked(mongo) == set()
 
 
-async def test_a_refresh_that_fails_fails_as_itself(
-    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), asyncio.CancelledError()])
+async def test_a_refresh_with_a_round_that_ends_otherwise_has_failed(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
-    async def fail(_: Mongo, __: Collection[ThreadKey]) -> Members:
-        raise StoreUnavailable("away")
+    monkeypatch.setattr(threads, "MAX_THREADS_AT_ONCE", 2)
+    read_versions = threads.read_versions
+    rounds = 0
 
-    monkeypatch.setattr(threads, "read_versions", fail)
+    async def fail_once(mongo: Mongo, keys: Collection[ThreadKey]) -> Versions:
+        nonlocal rounds
+        rounds += 1
+        if rounds == threads.MAX_ROUNDS_AT_ONCE:
+            raise fault
+        return await read_versions(mongo, keys)
 
-    with pytest.raises(StoreUnavailable, match="away"):
-        await apply(mongo, *(setting(f"acti_{n}", 1, thread_id=f"acti_{n}") for n in range(300)))
+    monkeypatch.setattr(threads, "read_versions", fail_once)
+
+    with pytest.raises(type(fault)):
+        await apply(mongo, *(setting(f"acti_{n}", 1, thread_id=f"acti_{n}") for n in range(50)))
+
+    # The others were ended, and no more begun.
+    assert rounds == threads.MAX_ROUNDS_AT_ONCE
+    assert len(await stored_threads(mongo)) == 2 * (rounds - 1)
+    assert mongo.refreshes.waiting == 0
 
 
 @settings(
@@ -394,3 +415,69 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
     for organization, expected in modelled_threads(log).items():
         assert await stored_threads(mongo, organization) == expected
         assert await marked(mongo, [organization]) == set()
+
+
+# PyMongo leaves the socket of a command that was cancelled to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+async def test_batches_of_one_process_that_fail_or_are_dropped_end_as_the_models(
+    mongo: Mongo, data: st.DataObject, seed: int
+) -> None:
+    chance = random.Random(seed)
+    log = data.draw(mailboxes())
+    arriving = data.draw(arrivals(log))
+    size = data.draw(st.integers(1, 5))
+    batches = [arriving[start : start + size] for start in range(0, len(arriving), size)]
+    await mongo.activities.delete_many({})
+    process = replace(mongo, refreshes=Sharing())
+
+    async def write(batch: list[bytes | None]) -> None:
+        changes = encoded(newest_changes(batch))
+        written = await write_changes(process, changes)
+        while True:
+            with suppress(StoreUnavailable):
+                await refresh_threads(process, changes, written)
+                return
+
+    async def work() -> None:
+        """A batch that is dropped comes again."""
+        while batches:
+            batch = batches.pop()
+            task = asyncio.create_task(write(batch))
+            if chance.random() < 0.3:
+                await asyncio.wait([task], timeout=chance.random() / 50)
+                task.cancel()
+            await asyncio.wait([task])
+            if task.cancelled():
+                batches.append(batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "MAX_JITTER_SECONDS", 0.001)
+        patch.setattr(threads, "MAX_THREADS_AT_ONCE", 2)
+        for step in ("read_versions", "read_members", "write_threads"):
+            patch.setattr(threads, step, unreliable(getattr(threads, step), chance))
+        await asyncio.gather(*(work() for _ in range(4)))
+
+    assert process.refreshes.waiting == 0
+    for organization, expected in modelled_threads(log).items():
+        assert await stored_threads(mongo, organization) == expected
+        assert await marked(mongo, [organization]) == set()
+
+
+def unreliable(
+    step: Callable[..., Coroutine[Any, Any, Any]], chance: random.Random
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """The step, which now and then fails before it is done or thereafter."""
+
+    async def try_step(*arguments: Any) -> Any:
+        if chance.random() < 0.06:
+            raise StoreUnavailable("before")
+        answer = await step(*arguments)
+        if chance.random() < 0.06:
+            raise StoreUnavailable("thereafter")
+        return answer
+
+    return try_step

@@ -9,19 +9,28 @@ from service.store.sharing import Sharing
 
 
 class Worker:
-    """Works on a group until it is let go, and remembers the groups it has finished."""
+    """Remembers the groups it was given; ends with each only when it is told how."""
 
     def __init__(self) -> None:
+        self.sharing = Sharing[str]()
         self.begun: list[Sequence[str]] = []
         self.finished: list[Sequence[str]] = []
-        self.may_finish = asyncio.Event()
-        self.fails = False
+        self._endings = asyncio.Queue[Exception | None]()
 
-    async def work(self, group: Sequence[str]) -> None:
+    async def wish(self, wish: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(self.sharing.fulfil(wish, self._work))
+        await settle()
+        return task
+
+    async def end(self, fault: Exception | None = None) -> None:
+        """One group."""
+        self._endings.put_nowait(fault)
+        await settle()
+
+    async def _work(self, group: Sequence[str]) -> None:
         self.begun.append(group)
-        await self.may_finish.wait()
-        if self.fails:
-            raise ValueError("failed")
+        if fault := await self._endings.get():
+            raise fault
         self.finished.append(group)
 
 
@@ -37,88 +46,89 @@ async def worker() -> Worker:
 
 
 async def test_who_comes_first_works_at_once(worker: Worker) -> None:
-    worker.may_finish.set()
-    sharing = Sharing[str]()
-
-    await sharing.fulfil("a", worker.work)
+    task = await worker.wish("a")
+    await worker.end()
+    await task
 
     assert worker.finished == [["a"]]
-    assert sharing.waiting == 0
+    assert worker.sharing.waiting == 0
 
 
 async def test_who_comes_meanwhile_is_served_together_afterwards(worker: Worker) -> None:
-    sharing = Sharing[str]()
-    async with asyncio.TaskGroup() as tasks:
-        for wish in "abcd":
-            tasks.create_task(sharing.fulfil(wish, worker.work))
-            await settle()
-        assert worker.begun == [["a"]]  # begun before the others were wished for
-        assert sharing.waiting == 4
-        worker.may_finish.set()
+    tasks = [await worker.wish(wish) for wish in "abcd"]
+    assert worker.begun == [["a"]]  # begun before the others were wished for
+    assert worker.sharing.waiting == 4
+
+    await worker.end()
+    assert [task.done() for task in tasks] == [True, False, False, False]
+    await worker.end()
+    await asyncio.gather(*tasks)
 
     assert worker.finished == [["a"], ["b", "c", "d"]]
-    assert sharing.waiting == 0
+    assert worker.sharing.waiting == 0
 
 
 async def test_equal_wishes_are_two(worker: Worker) -> None:
-    worker.may_finish.set()
-    sharing = Sharing[str]()
+    tasks = [await worker.wish("a") for _ in range(3)]
+    await worker.end()
+    await worker.end()
+    await asyncio.gather(*tasks)
 
-    await asyncio.gather(*(sharing.fulfil("a", worker.work) for _ in range(2)))
-
-    assert sum(map(len, worker.finished)) == 2
+    assert worker.finished == [["a"], ["a", "a"]]
 
 
-async def test_a_failure_is_had_by_who_worked_and_the_next_one_tries_for_all(
-    worker: Worker,
-) -> None:
-    sharing = Sharing[str]()
-    first = asyncio.create_task(sharing.fulfil("a", worker.work))
-    await settle()
-    others = [asyncio.create_task(sharing.fulfil(wish, worker.work)) for wish in "bcd"]
-    await settle()
+async def test_a_failure_is_had_by_its_group_and_nobody_else(worker: Worker) -> None:
+    first = await worker.wish("a")
+    group = [await worker.wish(wish) for wish in "bc"]
+    await worker.end()
+    late = await worker.wish("d")
+    await worker.end(ValueError("failed"))
+    await worker.end()
 
-    worker.fails = True
-    worker.may_finish.set()
-    with pytest.raises(ValueError, match="failed"):
-        await first
-    with pytest.raises(ValueError, match="failed"):
-        await others[0]
-    worker.fails = False
-    await asyncio.gather(*others[1:])
-
-    assert worker.begun == [["a"], ["b", "c", "d"], ["c", "d"]]
-    assert worker.finished == [["c", "d"]]
+    for failing in group:
+        with pytest.raises(ValueError, match="failed"):
+            await failing
+    await asyncio.gather(first, late)
+    assert worker.begun == [["a"], ["b", "c"], ["d"]]
+    assert worker.finished == [["a"], ["d"]]
+    assert worker.sharing.waiting == 0
 
 
 async def test_who_gives_up_working_leaves_it_to_the_next(worker: Worker) -> None:
-    sharing = Sharing[str]()
-    first = asyncio.create_task(sharing.fulfil("a", worker.work))
-    await settle()
-    others = [asyncio.create_task(sharing.fulfil(wish, worker.work)) for wish in "bc"]
-    await settle()
-
+    first, second, third = [await worker.wish(wish) for wish in "abc"]
     first.cancel()
     await settle()
     assert worker.begun == [["a"], ["b", "c"]]
-    others[0].cancel()
-    worker.may_finish.set()
-    await others[1]
+    second.cancel()
+    await settle()
+    await worker.end()
+    await third
 
+    assert first.cancelled()
+    assert second.cancelled()
     assert worker.finished == [["c"]]
-    assert sharing.waiting == 0
+    assert worker.sharing.waiting == 0
 
 
 async def test_who_gives_up_waiting_is_waited_for_by_nobody(worker: Worker) -> None:
-    sharing = Sharing[str]()
-    first = asyncio.create_task(sharing.fulfil("a", worker.work))
-    await settle()
-    second, third = (asyncio.create_task(sharing.fulfil(wish, worker.work)) for wish in "bc")
-    await settle()
-
+    first, second, third = [await worker.wish(wish) for wish in "abc"]
     second.cancel()
-    worker.may_finish.set()
+    await worker.end()
+    await worker.end()
     await asyncio.gather(first, third)
 
     assert worker.finished == [["a"], ["c"]]
-    assert sharing.waiting == 0
+    assert worker.sharing.waiting == 0
+
+
+async def test_who_gives_up_while_another_works_for_him_is_gone(worker: Worker) -> None:
+    first, second, third = [await worker.wish(wish) for wish in "abc"]
+    await worker.end()
+    third.cancel()
+    await worker.end(ValueError("failed"))
+
+    await first
+    with pytest.raises(ValueError, match="failed"):
+        await second
+    assert third.cancelled()
+    assert worker.sharing.waiting == 0
