@@ -1,7 +1,8 @@
 """A validator that first looks whether a value surely fits.
 
 What producers send fits nearly always. To see that takes a compiled look (`shapes.pyx`); what it
-does not pass, `pydantic_core` judges and names what is wrong.
+does not pass, `pydantic_core` judges and names what is wrong. Values are what JSON has within the
+limits of contract 1.3, and `datetime`s.
 """
 
 import re
@@ -25,9 +26,11 @@ from service.activities.shapes import (
     Word,
 )
 
-# What says nothing of which values fit, where none is built from a text.
+# What a schema may say without another value fitting: a `datetime` keeps its microseconds.
 _NEUTRAL = frozenset({"fail_fast", "metadata", "microseconds_precision", "ref", "type"})
-_REPEATED = re.compile(r"\^(\[[^]]+\])\{1,([0-9]+)\}\$")
+_FIELD_KEYS = frozenset({"metadata", "required", "schema", "type"})
+# Characters and ranges that mean the same to Python and to `pydantic_core`.
+_REPEATED = re.compile(r"\^(\[[A-Za-z0-9_.:@-]+\])\{1,([0-9]+)\}\$")
 _ASCII = [chr(code) for code in range(128)]
 
 Schema = Mapping[str, Any]
@@ -60,6 +63,8 @@ def _to_shape(schema: Schema, known: Definitions) -> Shape:
 
 def _to_fields(schema: Schema, known: Definitions) -> Shape:
     fields = schema["fields"]
+    if any(field.keys() - _FIELD_KEYS for field in fields.values()):
+        return Nothing()
     return Fields(
         {name: _to_shape(field["schema"], known) for name, field in fields.items()},
         required=[name for name, field in fields.items() if field.get("required", True)],

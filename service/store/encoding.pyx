@@ -50,7 +50,7 @@ cdef struct _Buffer:
 def encode(dict document not None):
     """The BSON of a document, its `_id` first.
 
-    Raises what `bson.encode` raises for what cannot be BSON, and `ValueError` beyond 2 GiB.
+    For what cannot be BSON it raises what `bson.encode` raises, and `ValueError` beyond 2 GiB.
     """
     cdef _Buffer buffer
     cdef Py_ssize_t begin
@@ -71,13 +71,13 @@ def encode(dict document not None):
 cdef int _put_field(_Buffer *buffer, object name, object value, int level) except -1:
     cdef const char *text
     cdef Py_ssize_t size
-    if type(name) is not str:
+    if not isinstance(name, str):
         return _put_other(buffer, name, value)
     text = PyUnicode_AsUTF8AndSize(name, &size)
-    if memchr(text, 0, size):
-        return _put_other(buffer, name, value)
     if level == 1 and size == ID_SIZE and not memcmp(text, ID, ID_SIZE):
         return 0  # stands first
+    if memchr(text, 0, size):
+        return _put_other(buffer, name, value)
     return _put_element(buffer, text, size, value, level)
 
 

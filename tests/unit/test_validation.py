@@ -24,6 +24,10 @@ def _even(text: str) -> str:
     return text
 
 
+def _refuse(text: str, _: core_schema.ValidationInfo[Any]) -> str:
+    raise ValueError(text)
+
+
 def _object(fields: dict[str, tuple[Schema, bool]]) -> Schema:
     return core_schema.typed_dict_schema(
         {
@@ -44,11 +48,12 @@ leaves: st.SearchStrategy[Schema] = st.sampled_from(
         core_schema.literal_schema(["a", "b"]),
         core_schema.str_schema(),
         core_schema.str_schema(pattern=ID_PATTERN),
-        core_schema.str_schema(pattern="^[^a]{1,2}$"),
         core_schema.no_info_after_validator_function(_even, core_schema.str_schema()),
         # Of these nothing surely fits.
         core_schema.str_schema(max_length=1),
         core_schema.str_schema(pattern="a"),
+        core_schema.str_schema(pattern="^[^a]{1,2}$"),
+        core_schema.str_schema(pattern="^[a-z&&x]{1,5}$"),
         core_schema.int_schema(ge=1),
         core_schema.bytes_schema(),
         core_schema.dict_schema(core_schema.str_schema(max_length=1), core_schema.any_schema()),
@@ -94,10 +99,41 @@ def fits(schema: Schema, value: Any) -> bool:
 @example(core_schema.bool_schema(), 1)
 @example(core_schema.str_schema(pattern=ID_PATTERN), "a\n")
 @example(core_schema.literal_schema([1]), 1)
+@example(core_schema.literal_schema(["a"]), "b")
+@example(core_schema.nullable_schema(core_schema.int_schema()), "a")
+@example(core_schema.union_schema([core_schema.int_schema(), core_schema.str_schema()]), None)
+@example(core_schema.list_schema(core_schema.int_schema()), [1, "1"])
+@example(core_schema.str_schema(max_length=1), "aa")
+@example(core_schema.str_schema(pattern="a"), "b")
+@example(core_schema.str_schema(pattern="^[a-z&&x]{1,5}$"), "abc")
+@example(core_schema.int_schema(ge=1), 0)
+@example(core_schema.no_info_after_validator_function(_even, core_schema.str_schema()), "a")
+@example(
+    core_schema.no_info_after_validator_function(_even, core_schema.str_schema(max_length=2)),
+    "aaaa",
+)
+@example(core_schema.with_info_after_validator_function(_refuse, core_schema.str_schema()), "a")
+@example(core_schema.dict_schema(core_schema.str_schema(), core_schema.int_schema()), {"a": "1"})
+@example(
+    core_schema.dict_schema(core_schema.str_schema(max_length=1), core_schema.any_schema()),
+    {"aa": 1},
+)
 @example(_object({"a": (core_schema.any_schema(), True)}), {"b": 1})
 @example(_object({"a": (core_schema.int_schema(), False)}), {"a": "1"})
-@example(core_schema.list_schema(core_schema.int_schema()), [1, "1"])
-@example(core_schema.dict_schema(core_schema.str_schema(), core_schema.int_schema()), {"a": "1"})
+@example(
+    core_schema.typed_dict_schema({"a": core_schema.typed_dict_field(core_schema.any_schema())}),
+    {},
+)
+@example(
+    core_schema.typed_dict_schema(
+        {
+            "a": core_schema.typed_dict_field(
+                core_schema.int_schema(), required=False, validation_alias="b"
+            )
+        }
+    ),
+    {"b": "x"},
+)
 def test_what_surely_fits_does_fit(schema: Schema, value: Any) -> None:
     assert not to_shape(schema).fits(value) or fits(schema, value)
 
