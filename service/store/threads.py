@@ -52,10 +52,9 @@ THREAD_SUFFIX = "!thread"
 # These two bound the memory: a thread shows previews of up to 5 MiB.
 MAX_THREADS_AT_ONCE = 100
 MAX_ROUNDS_AT_ONCE = 4
-
+MAX_JITTER_SECONDS = 0.05
 # Documents of one reply: left to itself, MongoDB sends 101, and all others when asked once more.
 MAX_READ_AT_ONCE = 10_000
-MAX_JITTER_SECONDS = 0.05
 
 # What a thread goes without, in this order, where its members make it larger than a document can
 # be: no producer of honest mail gets here, and a dishonest one must not stop the line.
@@ -139,7 +138,7 @@ async def refresh_threads(
     return count
 
 
-def _merge_own(group: Iterable[Marks]) -> Own:
+def _merge_own(group: Sequence[Marks]) -> Own:
     """The members written by any of these batches, of those threads that no doubtful change of any
     batch names; of an email in several batches the newest revision."""
     doubtful = {thread for marks in group for thread in marks.threads - marks.own.keys()}
