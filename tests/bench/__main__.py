@@ -78,14 +78,14 @@ async def _measure(
         if "ingest" in parts:
             speed = await ingest.measure_ingest(report, bench, count=records, rounds=rounds)
         if "emails" in parts:
-            await ingest.measure_emails(report, bench, count=records // 2, rounds=rounds)
+            await ingest.measure_emails(report, bench, count=records, rounds=rounds)
         if {"ingest", "emails"} & set(parts):
             megabytes = [bench.consumer_megabytes]
             report.add(Line("memory of the consumer", "-", "MB", megabytes, [], at_most=200))
         if "latency" in parts:
-            await latency.measure_latency(report, bench, ingest_rate=speed)
+            await latency.measure_latency(report, bench, ingest_rate=speed, rounds=rounds)
         if "fairness" in parts:
-            await latency.measure_fairness(report, bench, backlog=backlog)
+            await latency.measure_fairness(report, bench, backlog=backlog, rounds=rounds)
         if {"reads", "drivers", "overload"} & set(parts):
             await _measure_reads(report, bench, parts, settings)
     shutil.rmtree(logs)
