@@ -1,4 +1,5 @@
-"""A write whose first try gets no connection is repeated whole (contract 1.5.2)."""
+"""Where the connection string has the driver repeat writes, one whose first try gets no connection
+is repeated whole (contract 1.5.2)."""
 
 import asyncio
 
@@ -32,7 +33,8 @@ REPLACED = {"_id": "orga_1!replaced", "organization_id": "orga_1"}
 async def test_mixed_bulk_is_complete_though_no_connection_was_had_at_first(
     breakable_mongo_server: MongoServer, database_name: str, driver: Driver
 ) -> None:
-    url = f"{breakable_mongo_server.url}&serverMonitoringMode=poll&heartbeatFrequencyMS=60000"
+    options = "serverMonitoringMode=poll&heartbeatFrequencyMS=60000&retryWrites=true"
+    url = f"{breakable_mongo_server.url}&{options}"
     settings = MongoSettings(url=SecretStr(url), database=database_name, driver=driver)
     operations = [
         InsertOne(INSERTED),

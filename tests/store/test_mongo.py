@@ -78,7 +78,7 @@ async def test_a_server_that_does_not_answer_is_one_line(mongo_driver: Driver) -
 async def test_what_the_connection_string_says_is_not_overridden(mongo_driver: Driver) -> None:
     url = (
         "mongodb://localhost/?maxPoolSize=7&appName=mine&serverSelectionTimeoutMS=1234"
-        "&w=majority&readPreference=secondaryPreferred&retryWrites=false&journal=true"
+        "&w=majority&readPreference=secondaryPreferred&retryWrites=true&journal=true"
     )
 
     async with connect(settings_for(url, mongo_driver, max_pool_size=9)) as mongo:
@@ -86,7 +86,7 @@ async def test_what_the_connection_string_says_is_not_overridden(mongo_driver: D
         assert options.pool_options.max_pool_size == 7
         assert options.pool_options.appname == "mine"
         assert options.server_selection_timeout == 1.234
-        assert options.retry_writes is False
+        assert options.retry_writes is True
         assert options.write_concern.document == {"w": "majority", "j": True}
         assert mongo.activities.read_preference.name == "SecondaryPreferred"
 
@@ -100,6 +100,7 @@ async def test_settings_hold_where_the_connection_string_is_silent(mongo_driver:
         assert options.pool_options.connect_timeout == 0.5
         assert mongo.patience_seconds == settings.socket_timeout_seconds
         assert options.server_selection_timeout == 0.5
+        assert options.retry_writes is False
         assert options.write_concern.document == {"w": "majority"}
         assert options.codec_options.tz_aware is False
 
