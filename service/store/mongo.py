@@ -164,8 +164,8 @@ async def asking(mongo: Mongo) -> AsyncIterator[None]:
 async def write_unordered(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
     """Run all operations on activities; answer MongoDB's error code of each that failed, by its place.
 
-    Inserts and updates go apart: where the driver may repeat and must, for it got no connection, it
-    runs of a bulk of both the first kind only and reports success (seen with PyMongo 4.20).
+    Inserts and updates go apart: a driver that may repeat a bulk of both, and got no connection for
+    it at first, runs the first kind only and reports success (seen with PyMongo 4.20).
     Raises `StoreUnavailable` where the rest is not known to be durable.
     """
     inserts = [place for place, one in enumerate(operations) if isinstance(one, InsertOne)]
@@ -237,8 +237,8 @@ def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
         "appname": "activity-service",
         "connectTimeoutMS": wait,
         "maxPoolSize": settings.max_pool_size,
-        # Every write may be repeated here, and its caller does so where it must. The driver's own
-        # repetition has the server note each update on the side, a sixth of its work on them.
+        # Writes of activities are guarded, and whoever makes them repeats them. For the driver to do
+        # so the server notes each update on the side, a sixth of its work on them.
         "retryWrites": False,
         "serverSelectionTimeoutMS": wait,
         "tz_aware": False,
