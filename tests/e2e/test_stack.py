@@ -88,6 +88,17 @@ async def ping(server: MongoServer, seconds: float) -> None:
         await client.admin.command("ping")
 
 
+async def test_a_paused_server_has_stopped_for_good(breakable_mongo_server: MongoServer) -> None:
+    """Not one of its threads gives an answer that it was about to give."""
+    tasks = Path("/proc", str(breakable_mongo_server.pid), "task")
+    breakable_mongo_server.pause()
+
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in tasks.glob("*/stat")]
+
+    breakable_mongo_server.resume()
+    assert set(states) == {"T"}
+
+
 async def test_killed_kafka_comes_back_with_its_topics(
     breakable_kafka_server: KafkaServer,
 ) -> None:
