@@ -49,8 +49,8 @@ class Lag:
         if ends:
             self._health.recover("kafka")
         self._report(ends, pipeline)
-        if consumer.paused():
-            self._waiting.clear()
+        for partition in consumer.paused():
+            self._waiting.pop(partition, None)
         oldest = min((since for _, since in self._waiting.values()), default=time.monotonic())
         if time.monotonic() - oldest > STALL_SECONDS:
             raise KafkaError(f"no record came for {STALL_SECONDS} seconds though there are some")

@@ -20,6 +20,7 @@ from consumers.lag import Lag
 from consumers.membership import Membership
 from consumers.pipeline import Pipeline, Write
 from consumers.positions import Positions
+from consumers.turns import Turns
 from service.errors import Halted
 from service.observability import COMMITS, PARTITIONS_ASSIGNED, PARTITIONS_PAUSED, REBALANCES
 from service.settings import MEBIBYTE, IngestSettings, KafkaSettings
@@ -53,6 +54,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._pipeline = Pipeline(ingest, write, self._fail)
         self._membership = Membership(kafka.group_instance_id)
         self._lag = Lag(health)
+        self._turns = Turns()
         self._consumer: AIOKafkaConsumer = None
         self._is_holding = False
         # Whether everything before the consumer's positions was taken: not after a fetch that
@@ -91,6 +93,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Pauses do not survive a rebalance: renew them."""
         self._trusts_positions = True
+        self._turns = Turns()
         if self._is_holding:
             self._consumer.pause(*assigned)
         self._health.has_joined = True
@@ -162,17 +165,33 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 fetched = await self._consumer.getmany(
                     timeout_ms=seconds * 1000, max_records=MAX_FETCHED_RECORDS
                 )
-            self._pipeline.take(fetched, is_behind=self._is_behind(fetched))
+            behind = {one for one, records in fetched.items() if self._is_behind(one, records)}
+            self._pipeline.take(fetched, is_behind=bool(behind))
         except Exception:
             self._trusts_positions = False
             raise
+        if not self._is_holding:
+            self._take_turns(fetched, behind)
 
-    def _is_behind(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> bool:
+    def _is_behind(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> bool:
         """Whether the broker has so much more that the next fetch will be full, too."""
-        return any(
-            (self._consumer.highwater(partition) or 0) - records[-1].offset > MAX_FETCHED_RECORDS
-            for partition, records in fetched.items()
-        )
+        end = self._consumer.last_stable_offset(partition) or 0
+        return bool(end - records[-1].offset > MAX_FETCHED_RECORDS)
+
+    def _take_turns(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]],
+        behind: Collection[TopicPartition],
+    ) -> None:
+        for partition, records in fetched.items():
+            size = sum(len(record.value or b"") for record in records)
+            self._turns.note(partition, size, is_behind=partition in behind)
+        if sum(map(len, fetched.values())) == MAX_FETCHED_RECORDS:
+            return  # the client may hold more, which it would throw away with a pause
+        waiting = self._turns.waiting() & self._consumer.assignment()
+        paused = self._consumer.paused()
+        self._consumer.pause(*(waiting - paused))
+        self._consumer.resume(*(paused - waiting))
 
     @property
     def _may_fetch(self) -> bool:
@@ -251,7 +270,8 @@ def new_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
     """Reads only what transactions have committed; commits nothing by itself.
 
     A broker answers a fetch as soon as it has anything, so its longest wait costs no latency; it is
-    short because a partition worked off meanwhile is asked for again only after that answer.
+    short because a partition worked off meanwhile is asked for again only after that answer. What
+    one partition may give leaves room for others in it.
     A rebalance waits for the slowest member, so its time exceeds what a member takes to revoke, and
     a request that joins must be allowed to wait for it.
     """
@@ -264,7 +284,7 @@ def new_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         fetch_max_wait_ms=100,
         fetch_max_bytes=4 * MEBIBYTE,
-        max_partition_fetch_bytes=MEBIBYTE // 2,
+        max_partition_fetch_bytes=2 * MEBIBYTE,
         rebalance_timeout_ms=20_000,
         request_timeout_ms=30_000,
         session_timeout_ms=int(kafka.session_timeout_seconds * 1000),

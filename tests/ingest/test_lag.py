@@ -82,6 +82,23 @@ async def test_records_that_never_come_end_the_watch(
         await asyncio.wait_for(Lag(Health()).watch(consumer, pipeline), 10)
 
 
+async def test_a_paused_partition_is_not_awaited_and_hides_no_other(
+    consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
+) -> None:
+    other, paused = partitions
+    take(pipeline.positions, other, 3)
+    take(pipeline.positions, paused, 1)
+    consumer.pause(paused)
+    watch = asyncio.create_task(Lag(Health()).watch(consumer, pipeline))
+    ended, _ = await asyncio.wait({watch}, timeout=3 * STALL_SECONDS)
+    assert not ended
+
+    pipeline.positions = Positions()
+    take(pipeline.positions, other, 1)
+    with pytest.raises(KafkaError, match="no record came"):
+        await asyncio.wait_for(watch, 10)
+
+
 async def test_a_partition_that_went_away_while_records_waited_is_forgotten(
     consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
 ) -> None:
