@@ -1,13 +1,13 @@
 """Email threads as pure functions (contract 2): nothing here reads or writes anything."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import unquote
 from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_LATEST_EMAILS = 5
 MAX_PARTICIPANTS = 500
@@ -30,8 +30,8 @@ MEMBER_FIELDS = frozenset(
     }
 )
 # What the newest members have to show besides: the subject and the lead of the newest, previews.
-_PREVIEW_LISTS = ("bcc", "cc", "to")
-_PREVIEW_VALUES = (
+PREVIEW_LISTS = ("bcc", "cc", "to")
+PREVIEW_VALUES = (
     "body_preview",
     "date_created",
     "date_sent",
@@ -46,7 +46,7 @@ _PREVIEW_VALUES = (
     "subject",
     "user_id",
 )
-LATEST_FIELDS = frozenset({"lead_id", "attachments", *_PREVIEW_LISTS, *_PREVIEW_VALUES})
+LATEST_FIELDS = frozenset({"lead_id", "attachments", *PREVIEW_LISTS, *PREVIEW_VALUES})
 
 _MARKS = re.compile(
     r"(?:(?:re|fw|fwd|aw|wg|undeliverable|undelivered): ?)*", re.IGNORECASE | re.ASCII
@@ -60,6 +60,7 @@ _newest_order = itemgetter("activity_at", "id")
 _updated_order = itemgetter("date_updated", "id")
 
 Email = Mapping[str, Any]
+AnyEmail = TypeVar("AnyEmail", bound=Email)
 
 
 def to_normalized_subject(subject: str | None) -> str:
@@ -81,27 +82,34 @@ def derive_thread_id(organization_id: str, email: Email) -> str:
 
 def to_preview(email: Email) -> dict[str, Any]:
     """The 17 keys of an EmailPreview."""
-    attachments = email.get("attachments")
     return {
-        **{key: email.get(key) for key in _PREVIEW_VALUES},
-        **{key: _or_empty(email.get(key)) for key in _PREVIEW_LISTS},
-        "has_attachments": isinstance(attachments, list) and bool(attachments),
+        **{key: email.get(key) for key in PREVIEW_VALUES},
+        **{key: _or_empty(email.get(key)) for key in PREVIEW_LISTS},
+        "has_attachments": has_attachments(email),
     }
 
 
-def to_thread(members: Iterable[Email]) -> dict[str, Any] | None:
+def has_attachments(email: Email) -> bool:
+    attachments = email.get("attachments")
+    return isinstance(attachments, list) and bool(attachments)
+
+
+def to_thread(
+    members: Iterable[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
+) -> dict[str, Any] | None:
     """The derived fields of the thread of these live emails, or None where there are none.
 
-    `MEMBER_FIELDS` are needed of each, `LATEST_FIELDS` of the `MAX_LATEST_EMAILS` newest.
+    `MEMBER_FIELDS` are needed of each, `LATEST_FIELDS` of the `MAX_LATEST_EMAILS` newest; of what
+    `to_preview` makes of these nothing is asked.
     """
     emails = newest_first(members)
     if not emails:
         return None
     newest, oldest = emails[0], emails[-1]
     time = min(newest["activity_at"], _LAST_MILLISECOND - _MILLISECOND) + _MILLISECOND
-    users = next((email for email in emails if email.get("user_id")), {})
+    users: Email = next((email for email in emails if email.get("user_id")), {})
     updated = [email for email in emails if email.get("updated_by")]
-    updater = max(updated, key=_updated_order, default={})
+    updater: Email = max(updated, key=_updated_order, default={})
     return {
         "lead_id": newest.get("lead_id"),
         "contact_id": None,
@@ -122,7 +130,7 @@ def to_thread(members: Iterable[Email]) -> dict[str, Any] | None:
     }
 
 
-def newest_first(emails: Iterable[Email]) -> list[Email]:
+def newest_first(emails: Iterable[AnyEmail]) -> list[AnyEmail]:
     """Highest (`activity_at`, `id`) first."""
     return sorted(emails, key=_newest_order, reverse=True)
 

@@ -7,6 +7,7 @@ little-endian, as in BSON.)
 """
 
 import bson
+from bson.raw_bson import RawBSONDocument
 
 from cpython.datetime cimport datetime, import_datetime
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -104,6 +105,9 @@ cdef int _put_element(
     if type(value) is datetime and (<datetime> value).tzinfo is None:
         _put_head(buffer, DATETIME, name, name_size)
         return _put_int64(buffer, _to_milliseconds(value))
+    if isinstance(value, RawBSONDocument):
+        _put_head(buffer, DOCUMENT, name, name_size)
+        return _put_bytes(buffer, value.raw)
     if level < MAX_LEVELS:
         if type(value) is dict:
             _put_head(buffer, DOCUMENT, name, name_size)
@@ -183,6 +187,10 @@ cdef inline int _put_head(
     _put_byte(buffer, kind)
     _put_all(buffer, name, name_size)
     return _put_byte(buffer, 0)
+
+
+cdef int _put_bytes(_Buffer *buffer, bytes source) except -1:
+    return _put_all(buffer, <const uint8_t *> source, len(source))
 
 
 cdef inline int _put_byte(_Buffer *buffer, uint8_t byte) except -1:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bson import ObjectId, decode
+from bson import CodecOptions, ObjectId
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as _RAW
 from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
@@ -30,13 +31,16 @@ from service.activities.threads import (
     LATEST_FIELDS,
     MAX_LATEST_EMAILS,
     MEMBER_FIELDS,
-    Email,
+    PREVIEW_LISTS,
+    PREVIEW_VALUES,
+    has_attachments,
     newest_first,
     to_distinct,
     to_thread,
 )
 from service.errors import StoreUnavailable
 from service.store.encoding import encode
+from service.store.fields import Fields
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
 from service.store.writes import (
@@ -66,14 +70,18 @@ _DISPENSABLE = (
     "created_by_name",
     "users",
 )
-_THREAD_FIELDS = MEMBER_FIELDS | LATEST_FIELDS | set(OVERLAY_FIELDS)
 _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
     sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
 )
 _HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": True}})
 _LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
+_READ_FIELDS = Fields(
+    MEMBER_FIELDS
+    | {"_id", "_meta", "attachments", "lead_id", "organization_id", "subject", *OVERLAY_FIELDS}
+)
+_PREVIEW_FIELDS = Fields([*PREVIEW_VALUES, *PREVIEW_LISTS], lists=PREVIEW_LISTS)
 
-Members = Mapping["ThreadKey", Sequence[Email]]
+Members = Mapping["ThreadKey", Sequence["Member"]]
 Own = Mapping["ThreadKey", Sequence[EncodedChange]]
 Versions = Mapping["ThreadKey", ObjectId | None]
 
@@ -87,6 +95,22 @@ class ThreadKey(NamedTuple):
     @property
     def stored_id(self) -> str:
         return self.id + THREAD_SUFFIX
+
+
+class Member(dict[str, Any]):
+    """What a thread is computed from of an email or overlay; previews are copied from `document`, the
+    BSON it was read from."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, document: bytes) -> None:
+        super().__init__(_READ_FIELDS.decode(document))
+        self.document = document
+
+    def complete(self, newest: "Member") -> None:
+        """Take over what was read of it with more fields."""
+        self.update(newest)
+        self.document = newest.document
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +199,7 @@ async def _refresh(mongo: Mongo, threads: Collection[ThreadKey], own: Own) -> No
     while True:
         versions = await read_versions(mongo, threads)
         new = [one for one in threads if one in own and one not in versions]
-        written = {one: [_to_member(change) for change in own[one]] for one in new}
+        written = {one: [Member(change.document) for change in own[one]] for one in new}
         stored = await read_members(mongo, [one for one in threads if one not in written])
         threads = await write_threads(mongo, versions, {**written, **stored})
         if not threads:
@@ -213,12 +237,6 @@ async def read_marks(
     )
 
 
-def _to_member(change: EncodedChange) -> Email:
-    """What is stored, without what no thread shows: a batch holds bytes and not objects."""
-    document = decode(change.document)
-    return {field: value for field, value in document.items() if field in _THREAD_FIELDS}
-
-
 async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Versions:
     """Step 3: the version of each thread of which the store knows, None where it has an overlay but
     no document. Before members are read."""
@@ -237,7 +255,7 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
 
 async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
     """Step 4: emails and overlay of each thread, without bodies; the newest ones complete."""
-    members: dict[ThreadKey, list[dict[str, Any]]] = {thread: [] for thread in threads}
+    members: dict[ThreadKey, list[Member]] = {thread: [] for thread in threads}
     if not members:
         return members
     query = {
@@ -245,10 +263,11 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
         "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
     }
     async with asking(mongo):
-        cursor = _primary(mongo).find(
+        cursor = _primary(mongo, _RAW).find(
             query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS, batch_size=MAX_READ_AT_ONCE
         )
-        for member in await cursor.to_list(None):
+        for document in await cursor.to_list(None):
+            member = Member(document.raw)
             # Two organizations may each have a thread of one id: only those asked for.
             thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
             if thread in members:
@@ -326,8 +345,9 @@ async def _complete_latest(mongo: Mongo, members: Members) -> None:
         for email in _emails(stored)[:MAX_LATEST_EMAILS]
     }
     keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
-    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION, _HAS_THREAD):
-        latest[document.pop("_id")][1].update(document)
+    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION, _HAS_THREAD, _RAW):
+        newest = Member(document.raw)
+        latest[newest.pop("_id")][1].complete(newest)
 
 
 async def _find_by_key(
@@ -335,7 +355,8 @@ async def _find_by_key(
     keys: Collection[tuple[str, str]],
     projection: Mapping[str, Any],
     condition: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+    options: CodecOptions[Any] | None = None,
+) -> list[Any]:
     """Documents by organization and stored id: one find, whatever the organizations."""
     if not keys:
         return []
@@ -345,22 +366,24 @@ async def _find_by_key(
         **(condition or {}),
     }
     async with asking(mongo):
-        cursor = _primary(mongo).find(query, projection, hint=PRIMARY, batch_size=MAX_READ_AT_ONCE)
-        documents: list[dict[str, Any]] = await cursor.to_list(None)
+        cursor = _primary(mongo, options).find(
+            query, projection, hint=PRIMARY, batch_size=MAX_READ_AT_ONCE
+        )
+        documents: list[Any] = await cursor.to_list(None)
     return documents
 
 
-def _primary(mongo: Mongo) -> Any:
+def _primary(mongo: Mongo, options: CodecOptions[Any] | None = None) -> Any:
     """Who lags behind does not know what was just written, whatever the connection string allows."""
-    return mongo.activities.with_options(read_preference=ReadPreference.PRIMARY)
+    return mongo.activities.with_options(options, ReadPreference.PRIMARY)
 
 
-def _emails(members: Iterable[Mapping[str, Any]]) -> list[Any]:
+def _emails(members: Iterable[Member]) -> list[Member]:
     return newest_first(one for one in members if not one["id"].endswith(OVERLAY_SUFFIX))
 
 
 def _to_operation(
-    thread: ThreadKey, version: ObjectId | None, members: Sequence[Mapping[str, Any]]
+    thread: ThreadKey, version: ObjectId | None, members: Sequence[Member]
 ) -> Operation:
     key = to_key(thread.organization_id, thread.stored_id)
     guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": version}
@@ -372,12 +395,13 @@ def _to_operation(
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 
-def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Encoded | None:
+def _to_document(thread: ThreadKey, members: Sequence[Member]) -> Encoded | None:
     emails = _emails(members)
-    fields = to_thread(emails)
+    fields = to_thread(emails, _to_preview)
     if fields is None:
         return None
-    overlay = next((one for one in members if one["id"].endswith(OVERLAY_SUFFIX)), {})
+    overlays = [one for one in members if one["id"].endswith(OVERLAY_SUFFIX)]
+    overlay = overlays[0] if overlays else {}
     return _to_fitting(
         {
             "_id": to_key(thread.organization_id, thread.stored_id),
@@ -392,6 +416,12 @@ def _to_document(thread: ThreadKey, members: Sequence[Mapping[str, Any]]) -> Enc
                 "contact_ids": to_distinct(emails, "contact_id"),
             },
         }
+    )
+
+
+def _to_preview(email: Member) -> Encoded:
+    return Encoded(
+        _PREVIEW_FIELDS.copy(email.document, {"has_attachments": has_attachments(email)})
     )
 
 

@@ -2,8 +2,7 @@
 """BSON to JSON in one pass, without the Python values in between.
 
 A page of a hundred activities is five thousand values: to make an object of each, only to print it,
-took most of a request. Whatever stands in the bytes, nothing is read beyond their end. (Numbers are
-read as the machine has them: little-endian, as in BSON; texts are taken for the UTF-8 they are.)
+took most of a request. Texts are taken for the UTF-8 they are.
 
 It knows nothing of activities but that a row has an `id` and a time it is sorted by.
 """
@@ -16,7 +15,7 @@ from cpython.conversion cimport Py_DTSF_ADD_DOT_0, PyOS_double_to_string
 from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memchr, memcmp, memcpy, strlen
+from libc.string cimport memcpy, strlen
 from libc.time cimport time_t, tm
 
 from service.store.kinds cimport (
@@ -29,7 +28,18 @@ from service.store.kinds cimport (
     INT64,
     NULL_VALUE,
     STRING,
-    TIMESTAMP,
+)
+from service.store.reading cimport (
+    Reader,
+    enter,
+    is_text,
+    skip,
+    take,
+    take_double,
+    take_int32,
+    take_int64,
+    take_name,
+    take_string,
 )
 
 cdef extern from "<math.h>":  # `libc.math` has it for long doubles alone
@@ -40,7 +50,6 @@ cdef extern from "<time.h>":
 
 cdef enum:
     WORD = 8
-    MIN_DOCUMENT_SIZE = 5
     MAX_LEVELS = 200
     MAX_NUMBER_SIZE = 32
     MAX_DATETIME_SIZE = 40
@@ -83,105 +92,20 @@ class Rows(NamedTuple):
 
 
 # --- reading --------------------------------------------------------------------------------------
-cdef struct _Reader:
-    const uint8_t *place
-    const uint8_t *end
-
-
-cdef inline const uint8_t *_take(_Reader *reader, Py_ssize_t size) except NULL:
-    cdef const uint8_t *taken = reader.place
-    if size > reader.end - taken:
-        raise ValueError("BSON that ends too early")
-    reader.place = taken + size
-    return taken
-
-
-cdef inline int32_t _take_int32(_Reader *reader) except? -1:
-    cdef int32_t value
-    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
-    return value
-
-
-cdef inline int64_t _take_int64(_Reader *reader) except? -1:
-    cdef int64_t value
-    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
-    return value
-
-
-cdef inline double _take_double(_Reader *reader) except? -1:
-    cdef double value
-    memcpy(&value, _take(reader, sizeof(value)), sizeof(value))
-    return value
-
-
-cdef inline const uint8_t *_take_string(_Reader *reader, Py_ssize_t *size) except NULL:
-    """Its bytes and their number, without the NUL behind them."""
-    cdef int32_t with_nul = _take_int32(reader)
-    if with_nul < 1:
-        raise ValueError("a text of a size below 1")
-    size[0] = with_nul - 1
-    return _take(reader, with_nul)
-
-
-cdef inline const uint8_t *_take_name(_Reader *reader, Py_ssize_t *size) except NULL:
-    cdef const uint8_t *name = reader.place
-    cdef const uint8_t *nul = <const uint8_t *> memchr(name, 0, reader.end - name)
-    if nul is NULL:
-        raise ValueError("BSON that ends too early")
-    size[0] = nul - name
-    reader.place = nul + 1
-    return name
-
-
-cdef inline int _enter(_Reader *reader, _Reader *inner) except -1:
-    """`inner` reads what is in the document that begins here, `reader` what stands behind it."""
-    cdef const uint8_t *begin = reader.place
-    cdef int32_t size = _take_int32(reader)
-    if size < MIN_DOCUMENT_SIZE or reader.end - begin < size or begin[size - 1] != 0:
-        raise ValueError("a document of another size than it says")
-    inner.place = reader.place
-    inner.end = begin + size - 1
-    reader.place = begin + size
-    return 0
-
-
-cdef int _skip(_Reader *reader, uint8_t kind) except -1:
-    """Pass over a value of those kinds that a reply of MongoDB's has beside documents."""
-    cdef Py_ssize_t size
-    cdef _Reader inner
-    if kind == STRING:
-        _take_string(reader, &size)
-    elif kind == DOCUMENT or kind == ARRAY:
-        _enter(reader, &inner)
-    elif kind == BOOLEAN:
-        _take(reader, 1)
-    elif kind == INT32:
-        _take(reader, 4)
-    elif kind in (DOUBLE, DATETIME, TIMESTAMP, INT64):
-        _take(reader, 8)
-    elif kind != NULL_VALUE:
-        raise ValueError(f"a reply with a value of kind {kind}")
-    return 0
-
-
-cdef bint _find(_Reader *reader, uint8_t kind, bytes name, _Reader *found) except -1:
+cdef bint _find(Reader *reader, uint8_t kind, bytes name, Reader *found) except -1:
     """Whether a document has a field of that name and kind; `found` begins at its value."""
-    cdef _Reader ahead = reader[0]
+    cdef Reader ahead = reader[0]
     cdef uint8_t other
     cdef const uint8_t *other_name
     cdef Py_ssize_t size
     while ahead.place < ahead.end:
-        other = _take(&ahead, 1)[0]
-        other_name = _take_name(&ahead, &size)
-        if other == kind and _is(other_name, size, name):
+        other = take(&ahead, 1)[0]
+        other_name = take_name(&ahead, &size)
+        if other == kind and is_text(other_name, size, name):
             found[0] = ahead
             return True
-        _skip(&ahead, other)
+        skip(&ahead, other)
     return False
-
-
-cdef inline bint _is(const uint8_t *text, Py_ssize_t size, bytes expected) noexcept:
-    return size == len(expected) and memcmp(text, <const uint8_t *> expected, size) == 0
 
 
 @cython.final
@@ -192,25 +116,25 @@ cdef class Documents:
     """
 
     cdef const uint8_t[::1] _bytes
-    cdef _Reader _documents
+    cdef Reader _documents
     cdef readonly object cursor
     cdef readonly int64_t cursor_id
 
     def __cinit__(self, cursor):
-        cdef _Reader reader, fields, found
+        cdef Reader reader, fields, found
         self.cursor = cursor
         self._bytes = cursor
         if not self._bytes.shape[0]:
             raise ValueError("BSON that ends too early")
         reader.place = &self._bytes[0]
         reader.end = reader.place + self._bytes.shape[0]
-        _enter(&reader, &fields)
+        enter(&reader, &fields)
         if not _find(&fields, INT64, b"id", &found):
             raise ValueError("a reply without a cursor")
-        self.cursor_id = _take_int64(&found)
+        self.cursor_id = take_int64(&found)
         if not _find(&fields, ARRAY, b"firstBatch", &found):
             raise ValueError("a reply without documents")
-        _enter(&found, &self._documents)
+        enter(&found, &self._documents)
 
 
 @cython.final
@@ -244,7 +168,7 @@ cdef class Transcoder:
 
     def each(self, Documents documents not None):
         """The documents one by one. Raises `ValueError` where one is none that can be shown."""
-        cdef _Reader reader = documents._documents
+        cdef Reader reader = documents._documents
         while reader.place < reader.end:
             self._open(0)
             self._copy_row(&reader)
@@ -253,7 +177,7 @@ cdef class Transcoder:
     def rows(self, Documents documents not None, Py_ssize_t at_most, Py_ssize_t max_bytes):
         """The first documents, `at_most` of them, and no more than it takes to have more than
         `max_bytes` of JSON. Raises `ValueError` where one is none that can be shown."""
-        cdef _Reader reader = documents._documents
+        cdef Reader reader = documents._documents
         cdef Py_ssize_t number = 0, size
         last = following = None
         self._open(reader.end - reader.place)
@@ -284,24 +208,24 @@ cdef class Transcoder:
         return Place(self._time, self._id[:self._id_size].decode())
 
     # --- the walk ---------------------------------------------------------------------------------
-    cdef int _copy_row(self, _Reader *reader) except -1:
+    cdef int _copy_row(self, Reader *reader) except -1:
         """A document as it stands in an array, which names it by its number."""
         cdef Py_ssize_t size
-        if _take(reader, 1)[0] != DOCUMENT:
+        if take(reader, 1)[0] != DOCUMENT:
             raise ValueError("a document that is none")
-        _take_name(reader, &size)
+        take_name(reader, &size)
         self._has_time, self._id = False, NULL
         self._copy_container(reader, DOCUMENT, 1)
         if self._id is NULL or not self._has_time:
             raise ValueError("a document without an id or a time")
         return 0
 
-    cdef int _copy_container(self, _Reader *reader, uint8_t kind, int level) except -1:
-        cdef _Reader inner
+    cdef int _copy_container(self, Reader *reader, uint8_t kind, int level) except -1:
+        cdef Reader inner
         cdef Py_ssize_t first
         if level > MAX_LEVELS:
             raise ValueError("documents in documents, too many of them")
-        _enter(reader, &inner)
+        enter(reader, &inner)
         self._reserve(inner.end - inner.place)
         self._put(c"[" if kind == ARRAY else c"{")
         first = self._size
@@ -311,11 +235,11 @@ cdef class Transcoder:
         return 0
 
     cdef int _copy_element(
-        self, _Reader *reader, uint8_t container, int level, Py_ssize_t first
+        self, Reader *reader, uint8_t container, int level, Py_ssize_t first
     ) except -1:
         cdef Py_ssize_t before = self._size, name_size
-        cdef uint8_t kind = _take(reader, 1)[0]
-        cdef const uint8_t *name = _take_name(reader, &name_size)
+        cdef uint8_t kind = take(reader, 1)[0]
+        cdef const uint8_t *name = take_name(reader, &name_size)
         if self._size > first:
             self._put(c",")
         if container == DOCUMENT:
@@ -329,44 +253,44 @@ cdef class Transcoder:
         return 0
 
     cdef int _copy_field(
-        self, _Reader *reader, uint8_t kind, const uint8_t *name, Py_ssize_t name_size
+        self, Reader *reader, uint8_t kind, const uint8_t *name, Py_ssize_t name_size
     ) except -1:
         """A value of the top level: two of them say where the row stands."""
-        if kind == STRING and _is(name, name_size, b"id"):
-            self._id = _take_string(reader, &self._id_size)
+        if kind == STRING and is_text(name, name_size, b"id"):
+            self._id = take_string(reader, &self._id_size)
             return self._put_text(self._id, self._id_size - self._suffix_size())
-        if kind == DATETIME and _is(name, name_size, self._time_field):
-            self._time, self._has_time = _take_int64(reader), True
+        if kind == DATETIME and is_text(name, name_size, self._time_field):
+            self._time, self._has_time = take_int64(reader), True
             return self._put_datetime(self._time)
         return self._copy_value(reader, kind, 1)
 
     cdef Py_ssize_t _suffix_size(self) noexcept:
         cdef Py_ssize_t size = len(self._id_suffix)
         cdef const uint8_t *tail = self._id + self._id_size - size
-        return size if size <= self._id_size and _is(tail, size, self._id_suffix) else 0
+        return size if size <= self._id_size and is_text(tail, size, self._id_suffix) else 0
 
-    cdef int _copy_value(self, _Reader *reader, uint8_t kind, int level) except -1:
+    cdef int _copy_value(self, Reader *reader, uint8_t kind, int level) except -1:
         cdef const uint8_t *text
         cdef Py_ssize_t size
         if kind == STRING:
-            text = _take_string(reader, &size)
+            text = take_string(reader, &size)
             return self._put_text(text, size)
         if kind == DOCUMENT or kind == ARRAY:
             return self._copy_container(reader, kind, level + 1)
         if kind == NULL_VALUE:
             return self._put_all(b"null", 4)
         if kind == BOOLEAN:
-            if _take(reader, 1)[0]:
+            if take(reader, 1)[0]:
                 return self._put_all(b"true", 4)
             return self._put_all(b"false", 5)
         if kind == DATETIME:
-            return self._put_datetime(_take_int64(reader))
+            return self._put_datetime(take_int64(reader))
         if kind == INT32:
-            return self._put_integer(_take_int32(reader))
+            return self._put_integer(take_int32(reader))
         if kind == INT64:
-            return self._put_integer(_take_int64(reader))
+            return self._put_integer(take_int64(reader))
         if kind == DOUBLE:
-            return self._put_double(_take_double(reader))
+            return self._put_double(take_double(reader))
         raise ValueError(f"a value of kind {kind}, which JSON does not have")
 
     # --- writing ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from bson import decode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -172,8 +173,9 @@ async def test_members_are_read_without_what_no_thread_shows(mongo: Mongo) -> No
     thread = ThreadKey(ORGANIZATION, "acti_t")
     members = (await read_members(mongo, [thread]))[thread]
 
-    assert not any(key.startswith(("body_html", "body_text")) for one in members for key in one)
-    assert sum("body_preview" in one for one in members) == 5
+    documents = [decode(one.document) for one in members]
+    assert not any(key.startswith(("body_html", "body_text")) for one in documents for key in one)
+    assert sum("body_preview" in one for one in documents) == 5
 
 
 async def test_own_emails_are_held_without_what_no_thread_shows(
@@ -190,7 +192,7 @@ async def test_own_emails_are_held_without_what_no_thread_shows(
     await apply(mongo, setting("acti_1", 1, thread_id="acti_t", body_text="b", unknown=[{}]))
 
     assert [email["id"] for email in held] == ["acti_1"]
-    assert not {"body_text", "unknown", "_meta"} & held[0].keys()
+    assert not {"body_text", "unknown"} & held[0].keys()
 
 
 async def test_an_email_may_become_a_note_between_two_reads(

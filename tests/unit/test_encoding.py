@@ -67,6 +67,7 @@ def nested(levels: int, *, in_lists: bool = False) -> dict[str, Any]:
 @example({"a": datetime(2026, 1, 1, tzinfo=UTC)})
 @example({"a": "x" * 100_000})
 @example({"raw": RawBSONDocument(bson.encode({"a": 1}))})
+@example({"a": [RawBSONDocument(bson.encode({})), {"b": RawBSONDocument(bson.encode({"c": 1}))}]})
 def test_the_bytes_are_those_of_the_driver(document: dict[str, Any]) -> None:
     assert encode(document) == bson.encode(document)
 
