@@ -7,9 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, get_args
 
 import click
+import uvloop
 from aiokafka.errors import KafkaError
 
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
+from consumers.connections import recognize_lost_connections
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
 from consumers.replay import Replay, Selection, describe, find_dead_letters, plan_replay, replay
@@ -41,6 +43,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, help="Activity events from Kafka into MongoDB.")
 def main() -> None:
     read_any_header_name()
+    recognize_lost_connections()
 
 
 @main.command(help="Work off events until SIGTERM.")
@@ -49,7 +52,7 @@ def run() -> None:
     mongo = read_section(MongoSettings)
     ingest = read_section(IngestSettings)
     _configure_logging()
-    asyncio.run(consume(kafka, mongo, ingest))
+    uvloop.run(consume(kafka, mongo, ingest))
 
 
 @main.group(help="Records that could not be applied.")

@@ -105,9 +105,6 @@ cdef int _put_element(
     if type(value) is datetime and (<datetime> value).tzinfo is None:
         _put_head(buffer, DATETIME, name, name_size)
         return _put_int64(buffer, _to_milliseconds(value))
-    if isinstance(value, RawBSONDocument):
-        _put_head(buffer, DOCUMENT, name, name_size)
-        return _put_bytes(buffer, value.raw)
     if level < MAX_LEVELS:
         if type(value) is dict:
             _put_head(buffer, DOCUMENT, name, name_size)
@@ -115,6 +112,9 @@ cdef int _put_element(
         if type(value) is list:
             _put_head(buffer, ARRAY, name, name_size)
             return _put_array(buffer, value, level + 1)
+    if isinstance(value, RawBSONDocument):  # asked last: it takes longer than to encode a list
+        _put_head(buffer, DOCUMENT, name, name_size)
+        return _put_bytes(buffer, value.raw)
     return _put_other(buffer, name[:name_size].decode(), value)
 
 
