@@ -7,14 +7,14 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pymongo import AsyncMongoClient, InsertOne
+from pymongo import AsyncMongoClient, ReplaceOne, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -162,25 +162,31 @@ async def asking(mongo: Mongo) -> AsyncIterator[None]:
 
 
 async def write_unordered(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
-    """Run all operations on activities; answer MongoDB's error code of each that failed, by its place.
+    """Run all operations on activities, of which a document is to be inserted; answer MongoDB's error
+    code of each that failed, by its place.
 
     Inserts and updates go apart: a driver that may repeat a bulk of both, and got no connection for
     it at first, runs the first kind only and reports success (seen with PyMongo 4.20).
     Raises `StoreUnavailable` where the rest is not known to be durable.
     """
-    inserts = [place for place, one in enumerate(operations) if isinstance(one, InsertOne)]
-    updates = [place for place, one in enumerate(operations) if not isinstance(one, InsertOne)]
+    inserts, updates = list[int](), list[int]()
+    for place, one in enumerate(operations):
+        (updates if isinstance(one, (ReplaceOne, UpdateOne)) else inserts).append(place)
+    insert, update = mongo.activities.insert_many, mongo.activities.bulk_write
     faults: dict[int, int] = {}
-    for places in filter(None, (inserts, updates)):
-        codes = await _write_one_kind(mongo, [operations[place] for place in places])
-        faults |= {places[index]: code for index, code in codes.items()}
+    for write, places in ((insert, inserts), (update, updates)):
+        if places:
+            codes = await _write(mongo, write, [operations[place] for place in places])
+            faults |= {places[index]: code for index, code in codes.items()}
     return faults
 
 
-async def _write_one_kind(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
+async def _write(
+    mongo: Mongo, write: Callable[..., Awaitable[Any]], operations: Sequence[Any]
+) -> dict[int, int]:
     async with asking(mongo):
         try:
-            await mongo.activities.bulk_write(operations, ordered=False)
+            await write(operations, ordered=False)
         except BulkWriteError as error:
             # The details hold whole documents: they are neither logged nor chained.
             details = error.details

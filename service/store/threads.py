@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from bson import CodecOptions, ObjectId
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as _RAW
-from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
+from pymongo import ReadPreference, ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
 from service.activities.threads import (
@@ -391,7 +391,7 @@ def _to_operation(
     if document is None:
         return UpdateOne(guard, _to_empty(thread), upsert=True, hint=PRIMARY)
     if version is None:
-        return InsertOne(document)
+        return document
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 

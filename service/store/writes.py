@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo import InsertOne, ReadPreference, ReplaceOne, UpdateOne
+from pymongo import ReadPreference, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
@@ -39,8 +39,6 @@ _TOO_LARGE_CODES = frozenset(
     }
 )
 
-Operation = InsertOne[Any] | ReplaceOne[Any] | UpdateOne
-
 
 class Encoded(RawBSONDocument):
     """A document as BSON, encoded once. The driver asks of it only whether it is empty, for which
@@ -48,6 +46,10 @@ class Encoded(RawBSONDocument):
 
     def __bool__(self) -> bool:
         return True
+
+
+# A document is to be inserted.
+Operation = Encoded | ReplaceOne[Any] | UpdateOne
 
 
 class Outcome(StrEnum):
@@ -197,7 +199,7 @@ def _first_try(change: EncodedChange) -> Operation:
     if change.is_delete:
         return _second_try(change)
     if change.is_new:
-        return InsertOne(Encoded(change.document))
+        return Encoded(change.document)
     leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
     return ReplaceOne(
         change.guard() | leaves_nothing, Encoded(change.document), upsert=True, hint=PRIMARY

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 from pydantic import SecretStr
-from pymongo import AsyncMongoClient, InsertOne, ReplaceOne
+from pymongo import AsyncMongoClient, ReplaceOne
 
 from deploy.local.mongodb import MongoServer
 from service.errors import StoreUnavailable
@@ -40,7 +40,7 @@ async def test_mixed_bulk_is_complete_though_no_connection_was_had_at_first(
         url += "&retryWrites=true"
     settings = MongoSettings(url=SecretStr(url), database=database_name, driver=driver)
     operations = [
-        InsertOne(INSERTED),
+        INSERTED,
         ReplaceOne(REPLACED, REPLACED, upsert=True, hint=PRIMARY),
     ]
     async with (
