@@ -1022,8 +1022,14 @@ def with_params(query: Parameters, params: Mapping[str, Any]) -> list[tuple[str,
     texts = {name: _param_text(value) for name, value in body.items() if value is not None}
     if any(text is None for text in texts.values()):
         return None
-    kept = [(name, value) for name, value in query if name not in body]
+    overridden = {_parameter_of(name) for name in body}
+    kept = [(name, value) for name, value in query if _parameter_of(name) not in overridden]
     return kept + [(name, text) for name, text in texts.items() if text is not None]
+
+
+def _parameter_of(name: str) -> str:
+    """Silent: `_fields[0]=a&_fields[1]=b` is how `_fields` may be written, so it is that parameter."""
+    return "_fields" if re.fullmatch(r"_fields\[[0-9]+\]", name) else name
 
 
 def _param_text(value: Any) -> str | None:

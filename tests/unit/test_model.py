@@ -833,6 +833,13 @@ def test_params_of_a_body_win_over_the_query_string() -> None:
     assert with_params(query, {"lead_id": {"$gt": ""}}) is None
 
 
+def test_both_ways_to_write_fields_are_one_parameter_to_a_body() -> None:
+    query = [("_fields", "a"), ("_fields[0]", "b"), ("_fields[x]", "c")]
+
+    assert with_params(query, {"_fields[1]": None}) == [("_fields[x]", "c")]
+    assert with_params(query, {"_fields": "d"}) == [("_fields[x]", "c"), ("_fields", "d")]
+
+
 def test_a_cursor_in_the_query_string_beats_the_body_s() -> None:
     merged = with_params([("_cursor", "new")], {"_cursor": "old", "_skip": 5, "_limit": 1})
 
