@@ -119,5 +119,5 @@ def _log_start(
 
 
 def _versions(driver: str) -> dict[str, str]:
-    packages = ("activity-service", "aiokafka", driver)
+    packages = ("activity-service", "aiokafka", "uvloop", driver)
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
