@@ -29,6 +29,7 @@ from service.store.kinds cimport (
 from service.store.reading cimport (
     Reader,
     enter,
+    is_date,
     skip,
     take,
     take_double,
@@ -44,8 +45,6 @@ cdef enum:
     MAX_FIELDS = 32
     DAY = 86_400_000  # milliseconds
 
-cdef int64_t YEAR_1 = -62_135_596_800_000
-cdef int64_t YEAR_10000 = 253_402_300_800_000
 cdef datetime EPOCH = datetime_new(1970, 1, 1, 0, 0, 0, 0, None)
 
 cdef struct _Name:
@@ -234,7 +233,7 @@ cdef list _decode_array(Reader *reader):
 
 
 cdef datetime _to_datetime(int64_t milliseconds):
-    if not YEAR_1 <= milliseconds < YEAR_10000:
+    if not is_date(milliseconds):
         raise ValueError("a date that is not within the years 1 to 9999")
     cdef int64_t rest = milliseconds % DAY
     return EPOCH + timedelta_new(milliseconds // DAY, rest // 1000, rest % 1000 * 1000)

@@ -104,3 +104,8 @@ cdef inline int skip(Reader *reader, uint8_t kind) except -1:
 
 cdef inline bint is_text(const uint8_t *text, Py_ssize_t size, bytes expected) noexcept:
     return size == len(expected) and memcmp(text, <const uint8_t *> expected, size) == 0
+
+
+cdef inline bint is_date(int64_t milliseconds) noexcept:
+    """Whether it is within the years 1 to 9999, which are all that Python and the API have."""
+    return -62_135_596_800_000 <= milliseconds < 253_402_300_800_000

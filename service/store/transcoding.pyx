@@ -32,6 +32,7 @@ from service.store.kinds cimport (
 from service.store.reading cimport (
     Reader,
     enter,
+    is_date,
     is_text,
     skip,
     take,
@@ -53,9 +54,6 @@ cdef enum:
     MAX_LEVELS = 200
     MAX_NUMBER_SIZE = 32
     MAX_DATETIME_SIZE = 40
-
-cdef int64_t YEAR_1 = -62_135_596_800_000
-cdef int64_t YEAR_10000 = 253_402_300_800_000
 
 cdef const char *HEXADECIMAL = "0123456789abcdef"
 # Behind the backslash; `u` is followed by the code. 0 where a byte stands for itself.
@@ -373,7 +371,7 @@ cdef class Transcoder:
         cdef time_t seconds = milliseconds // 1000
         cdef int64_t rest = milliseconds % 1000
         cdef tm time
-        if not YEAR_1 <= milliseconds < YEAR_10000:
+        if not is_date(milliseconds):
             raise ValueError("a date that is not within the years 1 to 9999")
         gmtime_r(&seconds, &time)
         self._reserve(MAX_DATETIME_SIZE)
