@@ -95,14 +95,14 @@ def has_attachments(email: Email) -> bool:
 
 
 def to_thread(
-    members: Iterable[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
+    emails: Sequence[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
 ) -> dict[str, Any] | None:
-    """The derived fields of the thread of these live emails, or None where there are none.
+    """The derived fields of the thread of these live emails, newest first, or None where there are
+    none.
 
     `MEMBER_FIELDS` are needed of each, `LATEST_FIELDS` of the `MAX_LATEST_EMAILS` newest; of what
     `to_preview` makes of these nothing is asked.
     """
-    emails = newest_first(members)
     if not emails:
         return None
     newest, oldest = emails[0], emails[-1]
@@ -142,29 +142,28 @@ def to_distinct(emails: Iterable[Email], field: str) -> list[str]:
 
 def _participants(emails: Sequence[Email]) -> list[dict[str, str | None]]:
     participants: dict[str, dict[str, str | None]] = {}
-    for address, name in chain.from_iterable(map(_senders, emails)):
-        key = address.lower()
-        known = participants.get(key)
-        if known is None:
-            if len(participants) < MAX_PARTICIPANTS:
-                participants[key] = {"email": address, "name": name}
-        elif known["name"] is None:
-            known["name"] = name
+    for email in emails:
+        for address, name in _senders(email):
+            key = address.lower()
+            known = participants.get(key)
+            if known is None:
+                if len(participants) < MAX_PARTICIPANTS:
+                    participants[key] = {"email": address, "name": name}
+            elif known["name"] is None:
+                known["name"] = name
     return list(participants.values())
 
 
-def _senders(email: Email) -> Iterator[tuple[str, str | None]]:
+def _senders(email: Email) -> Iterable[tuple[str, str | None]]:
     """Address and name of each: the envelope's, or else the one that `sender` spells."""
     envelope = email.get("envelope")
     identities = envelope.get("from") if isinstance(envelope, dict) else None
-    found = False
-    for identity in identities if isinstance(identities, list) else ():
-        if isinstance(identity, dict) and isinstance(identity.get("email"), str):
-            found = True
-            name = identity.get("name")
-            yield identity["email"], name if isinstance(name, str) and name else None
-    if not found and email.get("sender"):
-        yield from _parse_sender(email["sender"])
+    found = [
+        (identity["email"], name if isinstance(name := identity.get("name"), str) and name else None)
+        for identity in (identities if isinstance(identities, list) else ())
+        if isinstance(identity, dict) and isinstance(identity.get("email"), str)
+    ]
+    return found or _parse_sender(email.get("sender") or "")
 
 
 def _parse_sender(sender: str) -> Iterator[tuple[str, str | None]]:

@@ -9,8 +9,10 @@ import bson
 
 cimport cython
 from cpython.datetime cimport datetime, datetime_new, import_datetime, timedelta_new
+from cpython.dict cimport PyDict_SetItem
+from cpython.mem cimport PyMem_Free
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
 from service.store.encoding import encode
@@ -38,18 +40,22 @@ from service.store.reading cimport (
     take_name,
     take_string,
 )
+from service.store.writing cimport Buffer, begin, end, put_all
 
 import_datetime()
 
 cdef enum:
     MAX_FIELDS = 32
+    MAX_SIZE = 64  # bytes of a name, at which it is too long
+    NONE = -1
     DAY = 86_400_000  # milliseconds
+    SIZE_SIZE = 4  # before the elements of a document stands its size
 
 cdef datetime EPOCH = datetime_new(1970, 1, 1, 0, 0, 0, 0, None)
 
 cdef struct _Name:
     const uint8_t *text
-    Py_ssize_t size
+    Py_ssize_t next  # place of another of that size
 
 cdef struct _Element:
     const uint8_t *begin  # its kind; NULL where a document has no such field
@@ -58,7 +64,7 @@ cdef struct _Element:
 
 @cython.final
 cdef class Fields:
-    """The fields of these names, 32 at most; `a.b` is the field `b`, and no other, of a document `a`.
+    """The fields of these names, 32 at most of less than 64 bytes; `a.b` is the field `b`, and no other, of a document `a`.
 
     Of equal names in a document the last counts. `lists` are those that are an empty list, and not
     null, where a copy fills them.
@@ -67,13 +73,14 @@ cdef class Fields:
     cdef tuple _names
     cdef tuple _encoded_names
     cdef _Name[MAX_FIELDS] _table
+    cdef Py_ssize_t[MAX_SIZE] _first  # place of a name of that size
     cdef Py_ssize_t _count
     cdef tuple _inner
     cdef dict _filled
     cdef tuple _fillings
 
     def __cinit__(self, names, *, lists=()):
-        cdef Py_ssize_t place
+        cdef Py_ssize_t place, size
         cdef dict inner = {}
         for name in names:
             outer, _, rest = name.partition(".")
@@ -82,28 +89,34 @@ cdef class Fields:
         if self._count > MAX_FIELDS:
             raise ValueError(f"more than {MAX_FIELDS} fields")
         self._encoded_names = tuple([name.encode() for name in self._names])
+        for size in range(MAX_SIZE):
+            self._first[size] = NONE
         for place, name in enumerate(self._encoded_names):
-            self._table[place].text, self._table[place].size = <bytes> name, len(name)
+            size = len(name)
+            if size >= MAX_SIZE:
+                raise ValueError(f"a name of {size} bytes")
+            self._table[place].text, self._table[place].next = <bytes> name, self._first[size]
+            self._first[size] = place
         self._inner = tuple([Fields(rest) if rest else None for rest in inner.values()])
         self._filled = {name: [] if name in lists else None for name in self._names}
-        self._fillings = tuple([_to_elements({name: self._filled[name]}) for name in self._names])
+        self._fillings = tuple([encode({name: self._filled[name]}) for name in self._names])
 
-    def decode(self, bytes document not None):
-        """Those that the document has, as `bson.decode` decodes them."""
+    def decode(self, bytes document not None, into=None):
+        """Those that the document has, as `bson.decode` decodes them; in the dict `into`, if given."""
         cdef Reader reader
+        fields = {} if into is None else into
         reader.place = document
         reader.end = reader.place + len(document)
         try:
-            return self._decode(&reader)
+            self._decode(&reader, fields)
         except (ValueError, OverflowError):
-            return self._select(bson.decode(document))
+            fields.update(self._select(bson.decode(document)))
+        return fields
 
-    def copy(self, bytes document not None, dict more not None):
-        """The BSON of a document of all of them, in their order, and of `more` behind them. What
-        `document` lacks or has as null is filled in."""
+    def copy(self, bytes document not None, bytes more not None):
+        """The BSON of a document of all of them, in their order, and of `more`, BSON too, behind
+        them. What `document` lacks or has as null is filled in."""
         cdef _Element[MAX_FIELDS] found
-        cdef Py_ssize_t place
-        cdef list elements = []
         cdef Reader reader
         reader.place = document
         reader.end = reader.place + len(document)
@@ -111,33 +124,45 @@ cdef class Fields:
             self._find(&reader, found)
         except ValueError:
             present = {key: one for key, one in self.decode(document).items() if one is not None}
-            return encode(self._filled | present | more)
-        for place in range(self._count):
-            if found[place].begin is NULL or found[place].begin[0] == NULL_VALUE:
-                elements.append(self._fillings[place])
-            else:
-                elements.append(
-                    found[place].begin[: found[place].value.end - found[place].begin]
-                )
-        elements.append(_to_elements(more))
-        return _to_document(b"".join(elements))
+            return encode(self._filled | present | bson.decode(more))
+        return self._copy(found, more)
 
-    cdef dict _decode(self, Reader *reader):
+    cdef bytes _copy(self, _Element *found, bytes more):
+        cdef Buffer buffer
+        cdef Py_ssize_t place, begun
+        buffer.start, buffer.size, buffer.room = NULL, 0, 0
+        try:
+            begun = begin(&buffer)
+            for place in range(self._count):
+                if found[place].begin is NULL or found[place].begin[0] == NULL_VALUE:
+                    _put_elements(&buffer, self._fillings[place])
+                else:
+                    put_all(
+                        &buffer, found[place].begin, found[place].value.end - found[place].begin
+                    )
+            _put_elements(&buffer, more)
+            end(&buffer, begun)
+            return buffer.start[: buffer.size]
+        finally:
+            PyMem_Free(buffer.start)
+
+    cdef int _decode(self, Reader *reader, object fields) except -1:
         cdef _Element[MAX_FIELDS] found
         cdef Py_ssize_t place
         cdef Reader value
-        cdef dict fields = {}
+        cdef object one
         self._find(reader, found)
         for place in range(self._count):
             if found[place].begin is NULL:
                 continue
             inner, value = self._inner[place], found[place].value
-            fields[self._names[place]] = (
-                _decode(&value, found[place].begin[0])
-                if inner is None or found[place].begin[0] != DOCUMENT
-                else (<Fields> inner)._decode(&value)
-            )
-        return fields
+            if inner is None or found[place].begin[0] != DOCUMENT:
+                one = _decode(&value, found[place].begin[0])
+            else:
+                one = {}
+                (<Fields> inner)._decode(&value, one)
+            PyDict_SetItem(fields, self._names[place], one)
+        return 0
 
     def _select(self, document):
         return {
@@ -163,19 +188,18 @@ cdef class Fields:
             begin = take(&inner, 1)
             name = take_name(&inner, &size)
             place = self._place_of(name, size)
-            if place >= 0:
+            if place != NONE:
                 found[place].begin, found[place].value.place = begin, inner.place
             skip(&inner, begin[0])
-            if place >= 0:
+            if place != NONE:
                 found[place].value.end = inner.place
         return 0
 
     cdef inline Py_ssize_t _place_of(self, const uint8_t *name, Py_ssize_t size) noexcept:
-        cdef Py_ssize_t place
-        for place in range(self._count):
-            if self._table[place].size == size and not memcmp(self._table[place].text, name, size):
-                return place
-        return -1
+        cdef Py_ssize_t place = self._first[size] if size < MAX_SIZE else NONE
+        while place != NONE and memcmp(self._table[place].text, name, size):
+            place = self._table[place].next
+        return place
 
 
 cdef object _decode(Reader *reader, uint8_t kind):
@@ -239,11 +263,7 @@ cdef datetime _to_datetime(int64_t milliseconds):
     return EPOCH + timedelta_new(milliseconds // DAY, rest // 1000, rest % 1000 * 1000)
 
 
-cdef bytes _to_elements(dict document):
+cdef int _put_elements(Buffer *buffer, bytes document) except -1:
     """Without what stands around them."""
-    return encode(document)[sizeof(int32_t) : -1]
-
-
-cdef bytes _to_document(bytes elements):
-    cdef int32_t size = sizeof(int32_t) + len(elements) + 1
-    return (<uint8_t *> &size)[: sizeof(int32_t)] + elements + b"\0"
+    cdef const uint8_t *start = document
+    return put_all(buffer, start + SIZE_SIZE, len(document) - SIZE_SIZE - 1)

@@ -10,7 +10,7 @@ it, and whatever else may be belongs to a writer that has yet to refresh it: so 
 read. This rests on every unfinished batch coming again, as all ingestion does. (An empty document is
 swept in time, when no email has been a member for long; that an overlay may be is looked up.)
 
-`_meta.version` of a thread is a value that no other write of any thread ever has, and not a count:
+`_meta.version` of a thread is a value that no other write of it ever has, and not a count:
 where a failover takes writes back, a count could stand for another state than the one that was read.
 """
 
@@ -39,7 +39,7 @@ from service.activities.threads import (
     to_thread,
 )
 from service.errors import StoreUnavailable
-from service.store.encoding import encode
+from service.store.encoding import EncodedDocument, encode
 from service.store.fields import Fields
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
@@ -80,6 +80,8 @@ _READ_FIELDS = Fields(
     | {"_id", "_meta", "attachments", "lead_id", "organization_id", "subject", *OVERLAY_FIELDS}
 )
 _PREVIEW_FIELDS = Fields([*PREVIEW_VALUES, *PREVIEW_LISTS], lists=PREVIEW_LISTS)
+_HAS_ATTACHMENTS = encode({"has_attachments": True})
+_HAS_NO_ATTACHMENTS = encode({"has_attachments": False})
 
 Members = Mapping["ThreadKey", Sequence["Member"]]
 Own = Mapping["ThreadKey", Sequence[EncodedChange]]
@@ -104,7 +106,7 @@ class Member(dict[str, Any]):
     __slots__ = ("document",)
 
     def __init__(self, document: bytes) -> None:
-        super().__init__(_READ_FIELDS.decode(document))
+        _READ_FIELDS.decode(document, self)
         self.document = document
 
     def complete(self, newest: "Member") -> None:
@@ -278,9 +280,9 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
     """Step 5: write each thread that still has its version; answer those where somebody was faster."""
-    threads = list(members)
+    threads, version = list(members), ObjectId()
     operations = [
-        _to_operation(thread, versions.get(thread), members[thread]) for thread in threads
+        _to_operation(thread, members[thread], versions.get(thread), version) for thread in threads
     ]
     faults = await write_unordered(mongo, operations)
     if others := set(faults.values()) - {DUPLICATE_KEY}:
@@ -379,29 +381,38 @@ def _primary(mongo: Mongo, options: CodecOptions[Any] | None = None) -> Any:
 
 
 def _emails(members: Iterable[Member]) -> list[Member]:
-    return newest_first(one for one in members if not one["id"].endswith(OVERLAY_SUFFIX))
+    return newest_first([one for one in members if not _is_overlay(one)])
+
+
+def _is_overlay(member: Member) -> bool:
+    stored_id: str = member["id"]
+    return stored_id.endswith(OVERLAY_SUFFIX)
 
 
 def _to_operation(
-    thread: ThreadKey, version: ObjectId | None, members: Sequence[Member]
+    thread: ThreadKey, members: Sequence[Member], known: ObjectId | None, version: ObjectId
 ) -> Operation:
-    key = to_key(thread.organization_id, thread.stored_id)
-    guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": version}
-    document = _to_document(thread, members)
-    if document is None:
-        return UpdateOne(guard, _to_empty(thread), upsert=True, hint=PRIMARY)
-    if version is None:
+    """To write `version` where the thread still has the version known of it."""
+    document = _to_document(thread, members, version)
+    if document is not None and known is None:
         return document
+    key = to_key(thread.organization_id, thread.stored_id)
+    guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": known}
+    if document is None:
+        return UpdateOne(guard, _to_empty(thread, version), upsert=True, hint=PRIMARY)
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 
-def _to_document(thread: ThreadKey, members: Sequence[Member]) -> Encoded | None:
+def _to_document(
+    thread: ThreadKey, members: Sequence[Member], version: ObjectId
+) -> Encoded | None:
     emails = _emails(members)
     fields = to_thread(emails, _to_preview)
     if fields is None:
         return None
-    overlays = [one for one in members if one["id"].endswith(OVERLAY_SUFFIX)]
-    overlay = overlays[0] if overlays else {}
+    overlay: Mapping[str, Any] = {}
+    if len(emails) < len(members):
+        overlay = next(one for one in members if _is_overlay(one))
     return _to_fitting(
         {
             "_id": to_key(thread.organization_id, thread.stored_id),
@@ -411,7 +422,7 @@ def _to_document(thread: ThreadKey, members: Sequence[Member]) -> Encoded | None
             **fields,
             **{field: overlay[field] for field in OVERLAY_FIELDS if field in overlay},
             "_meta": {
-                "version": ObjectId(),
+                "version": version,
                 "user_ids": fields["users"],
                 "contact_ids": to_distinct(emails, "contact_id"),
             },
@@ -419,10 +430,9 @@ def _to_document(thread: ThreadKey, members: Sequence[Member]) -> Encoded | None
     )
 
 
-def _to_preview(email: Member) -> Encoded:
-    return Encoded(
-        _PREVIEW_FIELDS.copy(email.document, {"has_attachments": has_attachments(email)})
-    )
+def _to_preview(email: Member) -> EncodedDocument:
+    more = _HAS_ATTACHMENTS if has_attachments(email) else _HAS_NO_ATTACHMENTS
+    return EncodedDocument(_PREVIEW_FIELDS.copy(email.document, more))
 
 
 def _to_fitting(document: dict[str, Any]) -> Encoded:
@@ -438,12 +448,12 @@ def _to_fitting(document: dict[str, Any]) -> Encoded:
     return Encoded(encoded)
 
 
-def _to_empty(thread: ThreadKey) -> list[dict[str, Any]]:
+def _to_empty(thread: ThreadKey, version: ObjectId) -> list[dict[str, Any]]:
     """The document of a thread without members: the next writer must find a version all the same."""
     document = {
         "_id": to_key(thread.organization_id, thread.stored_id),
         "organization_id": thread.organization_id,
-        "_meta": {"version": ObjectId()},
+        "_meta": {"version": version},
     }
     marker = {"_meta": {"$mergeObjects": ["$_meta", {"deleted_at": "$$NOW"}]}}
     return [{"$replaceWith": {"$literal": document}}, {"$set": marker}]

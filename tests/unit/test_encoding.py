@@ -9,11 +9,10 @@ import bson
 import pytest
 from bson import Binary, Int64, ObjectId, Regex
 from bson.errors import BSONError, InvalidDocument
-from bson.raw_bson import RawBSONDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.store.encoding import encode
+from service.store.encoding import EncodedDocument, encode
 
 LEVELS = 100
 
@@ -66,10 +65,16 @@ def nested(levels: int, *, in_lists: bool = False) -> dict[str, Any]:
 @example({"a": datetime(1, 1, 1), "b": datetime.max, "c": datetime(1969, 12, 31, 23, 59, 59, 999)})
 @example({"a": datetime(2026, 1, 1, tzinfo=UTC)})
 @example({"a": "x" * 100_000})
-@example({"raw": RawBSONDocument(bson.encode({"a": 1}))})
-@example({"a": [RawBSONDocument(bson.encode({})), {"b": RawBSONDocument(bson.encode({"c": 1}))}]})
+@example({"a": "x" * 4_000, "b": list(range(2_000)), "c": "x" * 10_000})
 def test_the_bytes_are_those_of_the_driver(document: dict[str, Any]) -> None:
     assert encode(document) == bson.encode(document)
+
+
+@pytest.mark.parametrize("inner", [{}, {"a": 1}, nested(LEVELS + 1)])
+def test_what_is_encoded_already_stands_as_it_is(inner: dict[str, Any]) -> None:
+    encoded = EncodedDocument(bson.encode(inner))
+    assert encode({"a": encoded}) == bson.encode({"a": inner})
+    assert encode({"a": [encoded, {"b": encoded}]}) == bson.encode({"a": [inner, {"b": inner}]})
 
 
 @pytest.mark.parametrize("levels", [LEVELS - 2, LEVELS - 1, LEVELS, LEVELS + 1])
