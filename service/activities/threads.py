@@ -159,7 +159,10 @@ def _senders(email: Email) -> Iterable[tuple[str, str | None]]:
     envelope = email.get("envelope")
     identities = envelope.get("from") if isinstance(envelope, dict) else None
     found = [
-        (identity["email"], name if isinstance(name := identity.get("name"), str) and name else None)
+        (
+            identity["email"],
+            name if isinstance(name := identity.get("name"), str) and name else None,
+        )
         for identity in (identities if isinstance(identities, list) else ())
         if isinstance(identity, dict) and isinstance(identity.get("email"), str)
     ]

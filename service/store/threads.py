@@ -403,9 +403,7 @@ def _to_operation(
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 
-def _to_document(
-    thread: ThreadKey, members: Sequence[Member], version: ObjectId
-) -> Encoded | None:
+def _to_document(thread: ThreadKey, members: Sequence[Member], version: ObjectId) -> Encoded | None:
     emails = _emails(members)
     fields = to_thread(emails, _to_preview)
     if fields is None:

@@ -88,9 +88,7 @@ def test_a_copy_has_all_fields_and_what_is_behind_them(
     filled: dict[str, Any] = {name: [] if name in ("list", "to") else None for name in NAMES}
     present = {name: one for name, one in whole.items() if name in NAMES and one is not None}
 
-    copied = Fields(NAMES, lists=("list", "to")).copy(
-        stored, bson.encode({"flag": flag})
-    )
+    copied = Fields(NAMES, lists=("list", "to")).copy(stored, bson.encode({"flag": flag}))
 
     assert copied == bson.encode(filled | present | {"flag": flag})
 
