@@ -104,10 +104,12 @@ class Batch:
             self._add(Entry(number, record, outcome))
         elif isinstance(outcome, Rejected):
             self.refusals.append(Refusal(number, record, outcome))
+            if outcome.code == "unknown_type":
+                return
         else:
             self.ignored.append(record)
             return
-        if not is_replayed(record) and not _is_of_unknown_type(outcome):
+        if not is_replayed(record):
             self._judged.append(number)
 
     def _add(self, entry: Entry) -> None:
@@ -115,10 +117,6 @@ class Batch:
         revisions.append(entry)
         if len(revisions) > 1:
             revisions.sort(key=_revision)
-
-
-def _is_of_unknown_type(outcome: EncodedChange | Rejected) -> bool:
-    return isinstance(outcome, Rejected) and outcome.code == "unknown_type"
 
 
 def _key(change: EncodedChange) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from libc.string cimport memchr, memcmp
 cdef enum:
     LONG_NUMBER = 19
     ESCAPE_SIZE = 6
+    MAX_FEW = 255  # what a byte can count
 
 
 def is_plain(bytes record not None, Py_ssize_t max_levels):
@@ -67,10 +68,16 @@ cdef bint _has_long_number(const uint8_t *start, const uint8_t *end) noexcept:
 
 
 cdef Py_ssize_t _brackets(const uint8_t *start, const uint8_t *end) noexcept:
-    """How many `[` and `{`, which differ in one bit, there are."""
-    cdef Py_ssize_t count = 0, i
-    for i in range(end - start):
-        count += (start[i] | 0x20) == c"{"
+    """How many `[` and `{`, which differ in one bit, there are. Counted in bytes: the compiler makes
+    sixteen of them one instruction."""
+    cdef Py_ssize_t count = 0, size, i
+    cdef uint8_t few
+    while start < end:
+        few, size = 0, min(end - start, MAX_FEW)
+        for i in range(size):
+            few += (start[i] | 0x20) == c"{"
+        count += few
+        start += size
     return count
 
 

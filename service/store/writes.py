@@ -118,24 +118,25 @@ class EncodedChange(NamedTuple):
 
 def encode_change(change: Change) -> EncodedChange:
     """Takes over the change's activity. Raises `Rejected` where no document can hold it."""
-    is_delete = change.activity is None
-    thread_id = None if is_delete else change.thread_id
-    document = {} if change.activity is None else change.activity
-    document["_id"] = to_key(change.organization_id, change.id)
-    document["organization_id"] = change.organization_id
-    document["_meta"] = _to_meta(change.revision, thread_id)
-    if not is_delete:
-        document["id"] = change.id
+    organization_id, id_, event_id, revision, activity, thread_id, is_new, deviations = change
+    if is_delete := activity is None:
+        activity, thread_id = {}, None
+    else:
+        activity["id"] = id_
+    activity["_id"] = to_key(organization_id, id_)
+    activity["organization_id"] = organization_id
+    activity["_meta"] = _to_meta(revision, thread_id)
+    document = _encode(activity, change)
     return EncodedChange(
-        change.organization_id,
-        change.id,
-        change.event_id,
-        change.revision,
+        organization_id,
+        id_,
+        event_id,
+        revision,
         thread_id,
-        change.is_new,
+        is_new,
         is_delete,
-        change.deviations,
-        _encode(document, change),
+        deviations,
+        document,
     )
 
 

@@ -46,3 +46,11 @@ def test_a_long_number_is_found_wherever_it_stands(before: int) -> None:
             number = b"7" * digits
             record = b"x" * before + number + b"x" * behind + b"7" * 18
             assert is_plain(record, LEVELS) == (digits < 19)
+
+
+@pytest.mark.parametrize("count", [254, 255, 256, 257, 510, 511, 1000])
+@pytest.mark.parametrize("between", [0, 1, 100, 255])
+def test_brackets_are_counted_beyond_what_a_byte_can_count(count: int, between: int) -> None:
+    record = b"{".join(b"x" * between for _ in range(count + 1))
+    assert is_plain(record, count)
+    assert not is_plain(record, count - 1)
