@@ -84,7 +84,8 @@ class Batch:
 
     def overtaken(self) -> Iterator[tuple[Entry, Outcome]]:
         """The changes behind the newest of their activity: older ones, or that very one again."""
-        for *others, newest in filter(None, self._revisions.values()):
+        overtaken = [revisions for revisions in self._revisions.values() if len(revisions) > 1]
+        for *others, newest in overtaken:
             for entry in others:
                 is_same = entry.change.revision == newest.change.revision
                 yield entry, Outcome.DUPLICATE if is_same else Outcome.STALE

@@ -34,6 +34,7 @@ from service.store.threads import refresh_threads
 from service.store.writes import EncodedChange, Outcome, Written, write_changes
 
 FIRST_PAUSE_SECONDS = 0.1
+_SETTLED = (Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE)
 
 
 class Writer:
@@ -85,9 +86,10 @@ class Writer:
             while pending:
                 answers = await write_changes(self._mongo, [entry.change for entry in pending])
                 outcomes = list(zip(pending, answers, strict=True))
-                unconfirmed = [entry for entry, answer in outcomes if _is_unconfirmed(answer)]
-                settled.extend(pair for pair in outcomes if _is_settled(pair[1]))
-                pending = [*_older(batch, outcomes), *unconfirmed]
+                settled.extend([pair for pair in outcomes if pair[1].outcome in _SETTLED])
+                unsettled = [pair for pair in outcomes if pair[1].outcome not in _SETTLED]
+                unconfirmed = [entry for entry, answer in unsettled if _is_unconfirmed(answer)]
+                pending = [*_older(batch, unsettled), *unconfirmed]
                 if unconfirmed:
                     raise StoreUnavailable(f"{len(unconfirmed)} changes are unconfirmed")
 
@@ -142,10 +144,6 @@ class Writer:
 
 def _is_unconfirmed(answer: Written) -> bool:
     return answer.outcome is Outcome.UNCONFIRMED
-
-
-def _is_settled(answer: Written) -> bool:
-    return answer.outcome in (Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE)
 
 
 def _older(batch: Batch, outcomes: Iterable[tuple[Entry, Written]]) -> list[Entry]:

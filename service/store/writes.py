@@ -8,7 +8,7 @@ duplicate key means stale. Each names its index, as every find does (I1): left t
 weighs every index that begins with the organization, a tenth of its work on an update.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -149,21 +149,20 @@ async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[
     never fails its neighbours. Raises `StoreUnavailable` where the connection fails on the way:
     all are to be repeated then.
     """
-    written = await _try(mongo, {place: _first_try(one) for place, one in enumerate(changes)})
-    blocked = {place: changes[place] for place, answer in written.items() if answer is _STALE}
-    stored = await _find_revisions(mongo, blocked.values())
-    written |= {
-        place: _DUPLICATE
-        for place, change in blocked.items()
-        if stored.get(change.key) == change.revision
-    }
-    older = {
-        place: _second_try(change)
-        for place, change in blocked.items()
-        if stored.get(change.key, "") < change.revision
-    }
-    written |= await _try(mongo, older)
-    return [written[place] for place in range(len(changes))]
+    written = await _try(mongo, [_first_try(change) for change in changes])
+    blocked = [place for place, answer in enumerate(written) if answer is _STALE]
+    stored = await _find_revisions(mongo, [changes[place] for place in blocked])
+    older = []
+    for place in blocked:
+        revision = stored.get(changes[place].key, "")
+        if revision == changes[place].revision:
+            written[place] = _DUPLICATE
+        elif revision < changes[place].revision:
+            older.append(place)
+    again = await _try(mongo, [_second_try(changes[place]) for place in older])
+    for place, answer in zip(older, again, strict=True):
+        written[place] = answer
+    return written
 
 
 def to_key(organization_id: str, stored_id: str) -> str:
@@ -227,17 +226,15 @@ def _left_now(thread_id: str | None) -> dict[str, Any]:
     return {"$cond": [{"$in": [thread, {"$literal": stays_or_has_none}]}, [], ["$_meta.thread"]]}
 
 
-async def _try(mongo: Mongo, operations: Mapping[int, Operation]) -> dict[int, Written]:
-    """Answer by place. STALE: a document of that `_id` that the guard did not let pass."""
-    if not operations:
-        return {}
-    places = list(operations)
-    answers: dict[int, Written] = {
-        place: _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
-        for place, operation in operations.items()
-    }
-    faults = await write_unordered(mongo, list(operations.values()))
-    return answers | {places[index]: _to_written(code) for index, code in faults.items()}
+async def _try(mongo: Mongo, operations: Sequence[Operation]) -> list[Written]:
+    """STALE: a document of that `_id` that the guard did not let pass."""
+    written = [
+        _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
+        for operation in operations
+    ]
+    for place, code in (await write_unordered(mongo, operations)).items():
+        written[place] = _to_written(code)
+    return written
 
 
 def _to_written(code: int) -> Written:
