@@ -64,7 +64,8 @@ cdef struct _Element:
 
 @cython.final
 cdef class Fields:
-    """The fields of these names, 32 at most of less than 64 bytes; `a.b` is the field `b`, and no other, of a document `a`.
+    """The fields of these names, 32 at most of less than 64 bytes; `a.b` is the field `b`, and no
+    other, of a document `a`.
 
     Of equal names in a document the last counts. `lists` are those that are an empty list, and not
     null, where a copy fills them.

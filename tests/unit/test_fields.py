@@ -152,3 +152,15 @@ def test_there_is_room_for_32_fields() -> None:
     assert Fields(many[:32]).decode(bson.encode(dict.fromkeys(many))) == dict.fromkeys(many[:32])
     with pytest.raises(ValueError, match="more than 32"):
         Fields(many)
+
+
+@pytest.mark.parametrize("size", [1, 62, 63])
+def test_names_have_less_than_64_bytes(size: int) -> None:
+    name, other = "x" * size, "x" * (size - 1) + "y"
+    document = {other: 1, "x" * 64: 2, name: 3, "x" * 200: 4, "é" * 32: 5}
+
+    assert Fields([name]).decode(bson.encode(document)) == {name: 3}
+    assert Fields([other, name]).decode(bson.encode(document)) == {other: 1, name: 3}
+    for long in ("x" * 64, "é" * 32):
+        with pytest.raises(ValueError, match="64 bytes"):
+            Fields([long])
