@@ -95,14 +95,14 @@ def has_attachments(email: Email) -> bool:
 
 
 def to_thread(
-    emails: Sequence[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
+    members: Iterable[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
 ) -> dict[str, Any] | None:
-    """The derived fields of the thread of these live emails, newest first, or None where there are
-    none.
+    """The derived fields of the thread of these live emails, or None where there are none.
 
     `MEMBER_FIELDS` are needed of each, `LATEST_FIELDS` of the `MAX_LATEST_EMAILS` newest; of what
     `to_preview` makes of these nothing is asked.
     """
+    emails = newest_first(members)
     if not emails:
         return None
     newest, oldest = emails[0], emails[-1]

@@ -25,7 +25,7 @@ from service.store.kinds cimport (
     NULL_VALUE,
     STRING,
 )
-from service.store.writing cimport Buffer, begin, end, extend, put_all, put_head
+from service.store.writing cimport Buffer, begin, end, put_all, put_head
 
 cdef extern from "Python.h":  # which `cpython.long` lacks
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1

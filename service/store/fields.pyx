@@ -178,7 +178,7 @@ cdef class Fields:
         of another kind than those in `kinds`, wherever it is, and for what is no document."""
         cdef Reader inner
         cdef Py_ssize_t place, size
-        cdef const uint8_t *begin
+        cdef const uint8_t *kind
         cdef const uint8_t *name
         for place in range(self._count):
             found[place].begin = NULL
@@ -186,12 +186,12 @@ cdef class Fields:
         if reader.place != reader.end:
             raise ValueError("bytes behind a document")
         while inner.place < inner.end:
-            begin = take(&inner, 1)
+            kind = take(&inner, 1)
             name = take_name(&inner, &size)
             place = self._place_of(name, size)
             if place != NONE:
-                found[place].begin, found[place].value.place = begin, inner.place
-            skip(&inner, begin[0])
+                found[place].begin, found[place].value.place = kind, inner.place
+            skip(&inner, kind[0])
             if place != NONE:
                 found[place].value.end = inner.place
         return 0

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from service.activities.events import Change, parse_event
-from service.activities.threads import newest_first, to_thread
+from service.activities.threads import to_thread
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PROSE = (
@@ -368,7 +368,7 @@ def _placed(prototype: dict[str, Any], lead_id: str, number: int, at: datetime) 
 
 def _thread_document(members: list[dict[str, Any]]) -> dict[str, Any]:
     thread_id = members[0]["thread_id"]
-    thread = to_thread(newest_first(members))
+    thread = to_thread(members)
     assert thread is not None
     return {
         "_id": f"{READER}!{thread_id}!thread",

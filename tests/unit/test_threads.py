@@ -8,7 +8,6 @@ import pytest
 
 from service.activities.threads import (
     derive_thread_id,
-    newest_first,
     to_normalized_subject,
     to_preview,
     to_thread,
@@ -40,7 +39,7 @@ def email(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 def thread(*emails: dict[str, Any]) -> dict[str, Any]:
-    derived = to_thread(newest_first(emails))
+    derived = to_thread(emails)
     assert derived is not None
     return derived
 
