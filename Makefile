@@ -39,7 +39,7 @@ run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 	@$(VENV)/bin/activity-consumers run
 
 manifests: $(INSTALLED) ## render and check the Kubernetes manifests
-	@$(PYTHON) -m pytest -q tests/deploy/test_manifests.py
+	@$(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_alerts.py
 
 faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
 	@$(PYTHON) -m tests.ingest.faults $(SEED)

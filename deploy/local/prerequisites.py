@@ -1,4 +1,4 @@
-"""What the embedded servers need: mongod, a Java runtime, Kafka's jars.
+"""What the embedded servers need: mongod, a Java runtime, Kafka's jars; and promtool for the alerts.
 
 All but Java and Maven come with the Python packages or are fetched once. What is missing becomes
 one line that says how to install it; as root on Debian (a container, a CI machine) that line is
@@ -58,6 +58,34 @@ def find_kafka_jars() -> Path:
             if not jars.is_dir():
                 _fetch_jars(downloads, jars)
     return jars
+
+
+@cache
+def find_promtool() -> Path:
+    """The system's promtool, else that of Debian's package, unpacked but not installed.
+
+    Installed, the package would start a Prometheus.
+    """
+    installed = shutil.which("promtool")
+    if installed:
+        return Path(installed)
+    promtool = STACK_FOLDER / "promtool"
+    if not promtool.exists():
+        with locked(STACK_FOLDER / "downloads") as downloads:
+            if not promtool.exists():
+                _fetch_promtool(downloads, promtool)
+    return promtool
+
+
+def _fetch_promtool(downloads: Path, promtool: Path) -> None:
+    line = "apt-get -qq update; apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb ."
+    with tempfile.TemporaryDirectory(dir=downloads) as folder:
+        fetched = _run(["sh", "-c", f"cd {folder} && {{ {line}; }}"])
+        if fetched.returncode:
+            raise StartError(
+                "The alerts are tested by promtool; install it: sudo apt-get install prometheus"
+            )
+        (Path(folder) / "usr/bin/promtool").rename(promtool)
 
 
 def _fetch_jars(downloads: Path, jars: Path) -> None:

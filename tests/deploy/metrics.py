@@ -12,7 +12,9 @@ from service import observability
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 # Added by Prometheus where it scrapes a pod, and by a histogram to its buckets.
-SCRAPED_LABELS = {"container", "le", "pod"}
+SCRAPED_LABELS = {"container", "job", "le", "namespace", "pod"}
+# Written by Prometheus itself for every pod that it means to scrape.
+SCRAPED_SAMPLES = frozenset({"up"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,6 @@ def consumers(overlay: str) -> list[Manifest]:
     return manifests.of_kind(overlay, "StatefulSet")
 
 
-def alerts() -> list[Manifest]:
-    (rules,) = manifests.of_kind("production", "PrometheusRule")
-    return [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
-
-
 def dashboard() -> dict[str, str]:
     """Panel title to all its expressions, Grafana's interval filled in."""
     board = json.loads(
@@ -342,36 +337,6 @@ def test_prometheus_finds_every_service() -> None:
         assert endpoint["port"] in {port["name"] for port in container(workload)["ports"]}
 
 
-@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))
-def test_an_alert_names_its_metric_and_the_first_action(rule: Manifest) -> None:
-    read = metrics.asked_for(rule["expr"])
-    known = [metric for metric in metrics.declared() if metric.samples & read]
-    named = rule["annotations"]["metric"]
-
-    assert read
-    assert read <= set().union(*(metric.samples for metric in known))
-    assert any(named == metric.name or named in metric.samples for metric in known)
-    assert metrics.labels_in(rule["expr"]) <= metrics.SCRAPED_LABELS.union(
-        *(metric.labels for metric in known)
-    )
-    assert len(rule["annotations"]["action"]) > 20
-    for name in re.findall(r"activity_\w+", rule["annotations"]["action"]):
-        assert any(name == metric.name or name in metric.samples for metric in metrics.declared())
-
-
-def test_the_alerts_cover_what_users_feel() -> None:
-    read = set().union(*(metrics.asked_for(rule["expr"]) for rule in alerts()))
-
-    assert {
-        "activity_lag_records",
-        "activity_lag_seconds",
-        "activity_oldest_record_seconds",
-        "activity_dead_letters_total",
-        "activity_http_requests_total",
-        "activity_http_request_seconds_bucket",
-    } <= read
-
-
 def test_every_metric_is_on_the_dashboard() -> None:
     shown = set().union(*(metrics.asked_for(expression) for expression in dashboard().values()))
 
@@ -390,6 +355,20 @@ def test_a_panel_shows_what_is_exposed(panel: str, expression: str) -> None:
     assert metrics.labels_in(expression) <= metrics.SCRAPED_LABELS.union(
         *(metric.labels for metric in known)
     )
+    chosen = re.findall(r"\b(?:activity|process)_\w+\{([^}]*)\}", expression)
+    assert len(chosen) == len(re.findall(r"\b(?:activity|process)_\w+", expression))
+    for selector in chosen:
+        assert {'namespace=~"$namespace"', 'pod=~"$pod"'} <= set(selector.split(","))
+        assert ('topic=~"$topic"' in selector) == any("topic" in metric.labels for metric in known)
+
+
+def test_the_dashboard_lets_choose_what_it_shows() -> None:
+    board = manifests.named("production", "ConfigMap", "activity-dashboard")["data"]
+    variables = json.loads(board["dashboard.json"])["templating"]["list"]
+
+    assert [variable["name"] for variable in variables] == [
+        *("datasource", "namespace", "topic", "pod")
+    ]
 
 
 def test_the_first_dead_letter_is_a_rise() -> None:
@@ -400,15 +379,6 @@ def test_the_first_dead_letter_is_a_rise() -> None:
     }
 
     assert counted == set(get_args(RejectionCode))
-
-
-def test_every_alert_has_its_paragraph_in_the_runbook() -> None:
-    runbook = README.partition("\n## Runbook\n")[2]
-    paragraphs = dict(re.findall(r"^### (\w+)\n(.+)$", runbook, re.MULTILINE))
-
-    assert list(paragraphs) == [rule["alert"] for rule in alerts()]
-    known = {name for metric in metrics.declared() for name in (metric.name, *metric.samples)}
-    assert set(re.findall(r"`(activity_\w+)`", README)) <= known
 
 
 def test_the_topics_are_created_with_the_partitions_that_scaling_assumes() -> None:
