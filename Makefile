@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 SECRET := .stack/cursor-secret
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check run-api run-consumer stack manifests faults bench bench-compare bench-large
+.PHONY: help install demo test check run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -40,6 +40,9 @@ run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 
 manifests: $(INSTALLED) ## render and check the Kubernetes manifests
 	@$(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_alerts.py
+
+schemas: $(INSTALLED) ## examples and schemas of events, from the models
+	@$(PYTHON) -m deploy.local.documents
 
 faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
 	@$(PYTHON) -m tests.ingest.faults $(SEED)
