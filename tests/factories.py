@@ -857,17 +857,26 @@ def event_logs(
     records that are ignored or rejected."""
     one = small_events(type_names, activity_ids, organizations)
     events = numbered(draw(st.lists(one, min_size=min_size, max_size=max_size)))
-    log: list[bytes | None] = [record(_perhaps_wrapped(row)) for row in events]
+    log: list[bytes | None] = [_perhaps_wrapped(row) for row in events]
     if with_bad:
         bad = bad_records().map(lambda pair: pair[1])
         log += draw(st.lists(st.one_of(bad, _ignored_records), max_size=4))
     return draw(arrivals(log))
 
 
-def _perhaps_wrapped(row: dict[str, Any]) -> dict[str, Any]:
-    """Every seventh event as a webhook body (contract 1.2)."""
-    is_wrapped = int(row["id"].removeprefix("ev_")) % 7 == 0
-    return {"subscription_id": "whsub_1", "event": row} if is_wrapped else row
+WRAPPINGS: tuple[Callable[[dict[str, Any]], bytes], ...] = (
+    lambda row: b"\0\0\0\0\7" + record(row),
+    lambda row: record({"schema": None, "payload": row}),
+    lambda row: record({"specversion": "1.0", "id": "1", "source": "/a", "data": row}),
+    lambda row: record({"subscription_id": "whsub_1", "event": row}),
+)
+"""An event as a record in each of the wrappings of contract 1.2."""
+
+
+def _perhaps_wrapped(row: dict[str, Any]) -> bytes:
+    """Every third event in a wrapping; the same event always in the same one."""
+    number = int(row["id"].removeprefix("ev_"))
+    return record(row) if number % 3 else WRAPPINGS[number // 3 % len(WRAPPINGS)](row)
 
 
 def mailboxes(min_size: int = 1, max_size: int = 25) -> st.SearchStrategy[list[bytes | None]]:

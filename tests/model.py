@@ -355,7 +355,7 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
         return None
     if len(value) > max_record_bytes:
         raise Rejected("too_large", f"{len(value)} bytes")
-    event = _unwrap(parse_json(value))
+    event = _unwrap(parse_json(_without_frame(value)))
     if not isinstance(event, dict) or not isinstance(event.get("object_type"), str):
         raise Rejected("invalid_event", "object_type")
     if not event["object_type"].startswith("activity."):
@@ -375,10 +375,19 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
     )
 
 
+def _without_frame(value: bytes) -> bytes:
+    """Contract 1.2, first row: 0x00 and at least five more bytes are a frame of five bytes."""
+    return value[5:] if re.match(rb"\x00.{5}", value, re.DOTALL) else value
+
+
 def _unwrap(body: Any) -> Any:
-    """Contract 1.2: in a webhook body, `event` is the event."""
-    if isinstance(body, dict) and "subscription_id" in body and "event" in body:
-        return body["event"]
+    """Contract 1.2, the rows behind the frame: each wrapping is taken off once, in this order."""
+    if isinstance(body, dict) and set(body) == {"schema", "payload"}:
+        body = body["payload"]
+    if isinstance(body, dict) and {"specversion", "data"} <= set(body):
+        body = body["data"]
+    if isinstance(body, dict) and {"subscription_id", "event"} <= set(body):
+        body = body["event"]
     return body
 
 

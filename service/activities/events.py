@@ -13,6 +13,7 @@ from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
 from service.activities.types import BY_OBJECT_TYPE, ActivityType
 from service.activities.validation import Validator
+from service.activities.wrappings import unwrapped, without_frame
 from service.errors import Rejected
 
 OVERLAY_SUFFIX = "!overlay"
@@ -101,11 +102,10 @@ def parse_event(value: bytes | None) -> Change | Ignored:
 def _decode_event(value: bytes) -> tuple[dict[str, Any], bool]:
     """The event, and whether nothing in it exceeds a limit."""
     try:
-        event, is_plain = decode_json(value)
+        content, is_plain = decode_json(without_frame(value))
     except ValueError as error:
         raise Rejected("invalid_json", str(error)) from error
-    if isinstance(event, dict) and "subscription_id" in event and "event" in event:
-        event = event["event"]
+    event = unwrapped(content)
     if not isinstance(event, dict):
         raise Rejected("invalid_event", "an event is an object")
     return event, is_plain

@@ -87,23 +87,6 @@ def test_what_is_no_activity_is_ignored(object_type: str) -> None:
     assert isinstance(parse_event(record({"object_type": object_type, "id": 5})), Ignored)
 
 
-def test_webhook_body_is_unwrapped() -> None:
-    body = {"subscription_id": "whsub_1", "event": event()}
-
-    assert parse(body) == parse(event())
-
-
-def test_webhook_bodies_are_unwrapped_once() -> None:
-    inner = {"subscription_id": "whsub_1", "event": event()}
-
-    assert code_of({"subscription_id": "whsub_1", "event": inner}) == "invalid_event"
-
-
-@pytest.mark.parametrize("body", [{"event": event()}, {"subscription_id": "whsub_1"}])
-def test_half_a_webhook_body_is_no_event(body: dict[str, Any]) -> None:
-    assert code_of(body) == "invalid_event"
-
-
 @pytest.mark.parametrize("id_", ["a", LONGEST_ID, ID_CHARACTERS, "0", "-", ".."])
 def test_ids_of_the_contract_are_taken(id_: str) -> None:
     change = parse(event({"date_created": NOON}, id=id_, object_id=id_, organization_id=id_))
