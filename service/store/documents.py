@@ -17,9 +17,9 @@ from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ConnectionFailure, PyMongoError, ServerSelectionTimeoutError
 
+from service.bson.transcoding import Documents
 from service.store.mongo import Mongo
 from service.store.plans import Find
-from service.store.transcoding import Documents
 
 _RAW = CodecOptions(document_class=RawBSONDocument)
 _ALL = 2**31 - 1

@@ -7,6 +7,7 @@ from functools import lru_cache
 from operator import attrgetter
 
 from service.activities.types import BY_NAME
+from service.bson.transcoding import Documents, Place
 from service.errors import StoreTimeout
 from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
 from service.observability import FIND_SECONDS
@@ -26,7 +27,6 @@ from service.store.plans import (
 )
 from service.store.rendering import RowRenderer, ThreadRenderer, to_transcoder
 from service.store.threads import THREAD_SUFFIX
-from service.store.transcoding import Documents, Place
 from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500

@@ -38,9 +38,9 @@ from service.activities.threads import (
     to_distinct,
     to_thread,
 )
+from service.bson.encoding import EncodedDocument, encode
+from service.bson.fields import Fields
 from service.errors import StoreUnavailable
-from service.store.encoding import EncodedDocument, encode
-from service.store.fields import Fields
 from service.store.indexes import PRIMARY, THREAD_MEMBERS
 from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
 from service.store.writes import (

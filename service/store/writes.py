@@ -19,8 +19,8 @@ from pymongo import ReadPreference, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
+from service.bson.encoding import encode
 from service.errors import Rejected, RejectionCode
-from service.store.encoding import encode
 from service.store.indexes import PRIMARY
 from service.store.mongo import (
     DUPLICATE_KEY,

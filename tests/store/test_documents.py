@@ -10,12 +10,12 @@ from bson import decode
 from pydantic import SecretStr
 
 from deploy.local.mongodb import MongoServer
+from service.bson.transcoding import Documents
 from service.errors import StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
 from service.store.documents import find_documents
 from service.store.mongo import Mongo, asking, connect
 from service.store.plans import Find
-from service.store.transcoding import Documents
 from tests.commands import CommandWatch
 from tests.conftest import Driver
 from tests.store.failpoints import failing

@@ -12,7 +12,7 @@ from bson.errors import BSONError, InvalidDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.store.encoding import EncodedDocument, encode
+from service.bson.encoding import EncodedDocument, encode
 
 LEVELS = 100
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.activities.threads import PREVIEW_LISTS, PREVIEW_VALUES, to_preview
-from service.store.fields import Fields
+from service.bson.fields import Fields
 from tests.unit.test_encoding import values as any_values
 
 NAMES = ("a", "b", "list", "to")

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.store.transcoding import Documents, Place, Row, Transcoder
+from service.bson.transcoding import Documents, Place, Row, Transcoder
 
 UNBOUNDED = 2**40
 YEAR_1 = datetime(1, 1, 1)

@@ -14,7 +14,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from service.store.kinds cimport (
+from service.bson.kinds cimport (
     ARRAY,
     BOOLEAN,
     DATETIME,
@@ -25,7 +25,7 @@ from service.store.kinds cimport (
     NULL_VALUE,
     STRING,
 )
-from service.store.writing cimport Buffer, begin, end, put_all, put_head
+from service.bson.writing cimport Buffer, begin, end, put_all, put_head
 
 cdef extern from "Python.h":  # which `cpython.long` lacks
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1

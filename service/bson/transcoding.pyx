@@ -18,7 +18,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 from libc.time cimport time_t, tm
 
-from service.store.kinds cimport (
+from service.bson.kinds cimport (
     ARRAY,
     BOOLEAN,
     DATETIME,
@@ -29,7 +29,7 @@ from service.store.kinds cimport (
     NULL_VALUE,
     STRING,
 )
-from service.store.reading cimport (
+from service.bson.reading cimport (
     Reader,
     enter,
     is_date,

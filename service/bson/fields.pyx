@@ -15,9 +15,9 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
-from service.store.encoding import encode
+from service.bson.encoding import encode
 
-from service.store.kinds cimport (
+from service.bson.kinds cimport (
     ARRAY,
     BOOLEAN,
     DATETIME,
@@ -28,7 +28,7 @@ from service.store.kinds cimport (
     NULL_VALUE,
     STRING,
 )
-from service.store.reading cimport (
+from service.bson.reading cimport (
     Reader,
     enter,
     is_date,
@@ -40,7 +40,7 @@ from service.store.reading cimport (
     take_name,
     take_string,
 )
-from service.store.writing cimport Buffer, begin, end, put_all
+from service.bson.writing cimport Buffer, begin, end, put_all
 
 import_datetime()
 

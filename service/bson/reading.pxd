@@ -4,7 +4,7 @@ a `ValueError`. (Numbers are read as the machine has them: little-endian, as in 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from service.store.kinds cimport (
+from service.bson.kinds cimport (
     ARRAY,
     BOOLEAN,
     DATETIME,
