@@ -15,7 +15,8 @@ from consumers.connections import recognize_lost_connections
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
 from consumers.replay import Replay, Selection, describe, find_dead_letters, plan_replay, replay
-from service.errors import Halted, RejectionCode, StartError
+from service.commands import Commands
+from service.errors import RejectionCode
 from service.observability import configure_logging
 from service.settings import (
     IngestSettings,
@@ -28,16 +29,6 @@ from service.settings import (
 Result = TypeVar("Result")
 
 COMPLAINT_INTERVAL_SECONDS = 30.0
-
-
-class Commands(click.Group):
-    """A failure that an operator can mend is one line on standard error and exit status 1."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except (StartError, Halted) as error:
-            raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=Commands, help="Activity events from Kafka into MongoDB.")

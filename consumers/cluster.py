@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 from service.errors import StartError
 from service.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # What a dead letter may add to its record: headers that say why (contract 1.6).
 DEAD_LETTER_ROOM_BYTES = 64 * 1024
@@ -170,7 +170,7 @@ async def _check_dead_letter_room(admin: AIOKafkaAdminClient, settings: KafkaSet
     needed = largest + DEAD_LETTER_ROOM_BYTES
     room = limits.get(settings.dead_letter_topic)
     if room is None:
-        log.warning(
+        logger.warning(
             "cannot see whether the dead-letter topic takes every record: no right to describe it"
         )
     elif room < needed:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from service.observability import RETRIES
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Cause = Literal["mongodb", "indexes", "kafka", "dead_letters"]
 for _cause in get_args(Cause):
@@ -30,7 +30,7 @@ class Health:
         """Count one failed attempt. The first of an outage is logged, the others are its rest."""
         RETRIES.labels(cause).inc()
         if cause not in self._outages:
-            log.warning("waiting for %s: %s", cause, reason)
+            logger.warning("waiting for %s: %s", cause, reason)
             self._outages[cause] = (time.monotonic(), reason)
         else:
             self._outages[cause] = (self._outages[cause][0], reason)
@@ -39,7 +39,7 @@ class Health:
         """Cheap where nothing was wrong: called after every success."""
         if cause in self._outages:
             began, _ = self._outages.pop(cause)
-            log.info("%s is back after %.1f seconds", cause, time.monotonic() - began)
+            logger.info("%s is back after %.1f seconds", cause, time.monotonic() - began)
 
     @property
     def is_away(self) -> bool:

@@ -17,7 +17,7 @@ from service.errors import StoreError
 from service.observability import BYTES_IN_FLIGHT
 from service.settings import IngestSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A batch that is not full waits so long for the next records of a backlog.
 BACKLOG_PATIENCE_SECONDS = 0.05
@@ -156,7 +156,7 @@ class Pipeline:
         del self._writes[task]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, StoreError | KafkaError):
-            log.info("a batch is left to be delivered again: %s", error)
+            logger.info("a batch is left to be delivered again: %s", error)
         elif error is not None:
             self._fail(error)
         else:

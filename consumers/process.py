@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import platform
-from importlib.metadata import version
 
 from consumers.cluster import check_cluster, quiet_client
 from consumers.dead_letters import DeadLetterProducer
@@ -12,15 +10,16 @@ from consumers.fuse import Fuse
 from consumers.health import Health
 from consumers.runner import Runner
 from consumers.writer import Writer
+from service.commands import log_start
 from service.errors import StoreError
 from service.garbage import collect_rarely
 from service.observability import RECORDS, count_by, probe_server
-from service.settings import IngestSettings, KafkaSettings, MongoSettings, unknown_variables
+from service.settings import IngestSettings, KafkaSettings, MongoSettings
 from service.signals import stop_on_signal
 from service.store.indexes import check_indexes
 from service.store.mongo import Mongo, connect, require_mongo
 
-log = logging.getLogger("consumers")
+logger = logging.getLogger("consumers")
 
 _SECRETS = {"sasl_username", "sasl_password"}
 # How often the store is looked at while nothing is written, or nothing may be.
@@ -41,12 +40,19 @@ async def consume(
         ):
             with quiet_client():
                 await asyncio.gather(require_mongo(mongo), check_cluster(kafka))
-            _log_start(kafka, mongo_settings, ingest, port)
+            log_start(
+                logger,
+                mongo_settings,
+                ("aiokafka", "uvloop"),
+                operations_port=port,
+                kafka=kafka.model_dump(mode="json", exclude=_SECRETS),
+                limits=ingest.model_dump(mode="json"),
+            )
             collect_rarely()
             try:
                 await work(kafka, ingest, mongo, health, stop)
             finally:
-                log.info("stopped", extra={"records": count_by(RECORDS, "outcome")})
+                logger.info("stopped", extra={"records": count_by(RECORDS, "outcome")})
 
 
 async def work(
@@ -98,26 +104,3 @@ async def _look(mongo: Mongo, health: Health) -> bool:
         return False
     health.recover("indexes")
     return True
-
-
-def _log_start(
-    kafka: KafkaSettings, mongo: MongoSettings, ingest: IngestSettings, port: int
-) -> None:
-    for variable in unknown_variables():
-        log.warning("unknown setting", extra={"variable": variable})
-    log.info(
-        "started",
-        extra={
-            "operations_port": port,
-            "kafka": kafka.model_dump(mode="json", exclude=_SECRETS),
-            "mongo": mongo.address,
-            "database": mongo.database,
-            "versions": _versions(mongo.driver),
-            "limits": ingest.model_dump(mode="json"),
-        },
-    )
-
-
-def _versions(driver: str) -> dict[str, str]:
-    packages = ("activity-service", "aiokafka", "uvloop", driver)
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -25,7 +25,7 @@ from service.errors import Halted
 from service.observability import COMMITS, PARTITIONS_ASSIGNED, PARTITIONS_PAUSED, REBALANCES
 from service.settings import MEBIBYTE, IngestSettings, KafkaSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 # Parsed in one go, and so the longest that everything else in the process waits for its turn.
@@ -100,7 +100,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._health.recover("kafka")
         REBALANCES.inc()
         PARTITIONS_ASSIGNED.set(len(assigned))
-        log.info("assigned %d partitions", len(assigned))
+        logger.info("assigned %d partitions", len(assigned))
 
     @asynccontextmanager
     async def _member(self) -> AsyncIterator[None]:

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import platform
 import re
 import sys
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import click
@@ -16,7 +14,7 @@ from service.activities.base import ID_PATTERN
 from service.api.app import build_gate, listening
 from service.api.openapi import render_document
 from service.api.readiness import Readiness
-from service.errors import StartError, StoreError
+from service.commands import Commands, log_start
 from service.garbage import collect_rarely
 from service.observability import REQUESTS, configure_logging, count_by, probe_server
 from service.settings import (
@@ -25,7 +23,6 @@ from service.settings import (
     MongoSettings,
     RetentionSettings,
     read_section,
-    unknown_variables,
 )
 from service.signals import stop_on_signal
 from service.store.indexes import ensure_indexes
@@ -35,16 +32,6 @@ from service.store.mongo import Mongo, connect, require_mongo
 logger = logging.getLogger("service")
 
 Result = TypeVar("Result")
-
-
-class Commands(click.Group):
-    """A failure that an operator can mend is one line on standard error and exit status 1."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except (StartError, StoreError) as error:
-            raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=Commands, help="A lead's timeline over HTTP.")
@@ -134,7 +121,14 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                 ) as operations_port,
                 listening(gate, http) as http_port,
             ):
-                _log_start(http, mongo_settings, http_port, operations_port)
+                log_start(
+                    logger,
+                    mongo_settings,
+                    ("aiohttp", "uvloop"),
+                    http_port=http_port,
+                    operations_port=operations_port,
+                    limits=http.model_dump(mode="json", exclude={"cursor_secret"}),
+                )
                 collect_rarely()
                 async with asyncio.TaskGroup() as tasks:
                     watch = tasks.create_task(readiness.watch(), name="watch indexes")
@@ -149,29 +143,6 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
 async def _is_alive() -> str | None:
     """That this is answered at all is the sign of life: the event loop turns."""
     return None
-
-
-def _log_start(
-    http: HttpSettings, mongo: MongoSettings, http_port: int, operations_port: int
-) -> None:
-    for variable in unknown_variables():
-        logger.warning("unknown setting", extra={"variable": variable})
-    logger.info(
-        "started",
-        extra={
-            "http_port": http_port,
-            "operations_port": operations_port,
-            "mongo": mongo.address,
-            "database": mongo.database,
-            "versions": _versions(mongo.driver),
-            "limits": http.model_dump(mode="json", exclude={"cursor_secret"}),
-        },
-    )
-
-
-def _versions(driver: str) -> dict[str, str]:
-    packages = ("activity-service", "aiohttp", "uvloop", driver)
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _describe(key: ApiKey) -> str:

@@ -7,7 +7,7 @@ from service.activities.checks import check_fields
 from service.activities.datetimes import parse_datetime
 from service.activities.limits import check_keys, check_limits
 from service.activities.threads import derive_thread_id, to_preview
-from service.activities.types import ActivityType
+from service.activities.types import EMAIL, ActivityType
 from service.errors import Rejected, RejectionCode
 
 MAX_BODY_PREVIEW = 200
@@ -42,7 +42,7 @@ def parse_data(
         fields = check_fields(type_, activity)
     except ValueError as error:
         raise Rejected("invalid_activity", str(error)) from error
-    if type_.name == "Email":
+    if type_.name == EMAIL:
         _complete_email(activity, record)
     return activity, fields
 

@@ -11,7 +11,7 @@ from service.activities.base import ID_PATTERN
 from service.activities.data import parse_data
 from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
-from service.activities.types import BY_OBJECT_TYPE, ActivityType
+from service.activities.types import BY_OBJECT_TYPE, EMAIL, EMAIL_THREAD, ActivityType
 from service.activities.validation import Validator
 from service.activities.wrappings import unwrapped, without_frame
 from service.errors import Rejected
@@ -142,10 +142,10 @@ def _to_change(
     if event["action"] != "deleted":
         activity, fields = parse_data(type_, event, record, is_plain=is_plain)
     id_, thread_id = event["object_id"], None
-    if type_.name == "EmailThread":
+    if type_.name == EMAIL_THREAD:
         id_, thread_id = id_ + OVERLAY_SUFFIX, id_
         activity = _to_overlay(activity) if activity else None
-    elif type_.name == "Email" and activity:
+    elif type_.name == EMAIL and activity:
         thread_id = activity["thread_id"]
     return Change(
         event["organization_id"],

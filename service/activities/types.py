@@ -81,6 +81,8 @@ TYPES: tuple[ActivityType, ...] = (
     _to_row("activity.import_update", "import_update", ImportUpdate),
 )
 
+EMAIL, EMAIL_THREAD, CUSTOM_ACTIVITY = Email.__name__, EmailThread.__name__, CustomActivity.__name__
+
 BY_NAME = {row.name: row for row in TYPES}
 BY_OBJECT_TYPE = {row.object_type: row for row in TYPES}
 BY_PATH = {row.path: row for row in TYPES}

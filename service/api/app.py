@@ -10,8 +10,8 @@ from aiohttp.http_exceptions import LineTooLong
 from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import error_answer
+from service.api.gate import Gate, common_headers, to_request_id
 from service.api.handlers import Handlers
-from service.api.middlewares import Gate, common_headers, to_request_id
 from service.api.openapi import render_document
 from service.api.outbox import Outbox
 from service.api.rate_limits import RateLimits

@@ -26,7 +26,7 @@ from openapi_pydantic import (
 )
 
 from service.activities.base import ID_PATTERN
-from service.activities.types import TYPES, ActivityType
+from service.activities.types import EMAIL, EMAIL_THREAD, TYPES, ActivityType
 from service.api.failures import phrase
 from service.api.handlers import BASE_PATH, OPENAPI_PATH
 from service.api.parameters import MAX_BODY_BYTES
@@ -39,7 +39,7 @@ from service.listing.parameters import (
     Form,
     parameters_of,
 )
-from service.listing.parameters import Parameter as Row
+from service.listing.parameters import Parameter as ListingParameter
 
 DESCRIPTION = f"""A lead's timeline: activities and email threads, newest first.
 
@@ -201,7 +201,7 @@ def _params_body() -> RequestBody:
     )
 
 
-def _params(rows: Iterable[Row]) -> dict[str, Any]:
+def _params(rows: Iterable[ListingParameter]) -> dict[str, Any]:
     return {
         "type": ["object", "null"],
         "properties": {row.name: _body_schema(row) for row in rows},
@@ -231,13 +231,13 @@ def _parameters() -> dict[str, Parameter | Reference]:
     }
 
 
-def _key(row: Row, own_type: ActivityType | None) -> str:
+def _key(row: ListingParameter, own_type: ActivityType | None) -> str:
     """One-lead rules differ between the listing and own lists, so such rows are shown twice."""
     differs = row.needs_one_lead(None) != row.needs_one_lead(own_type)
     return f"{row.name}.own" if differs else row.name
 
 
-def _query_parameter(row: Row, own_type: ActivityType | None) -> Parameter:
+def _query_parameter(row: ListingParameter, own_type: ActivityType | None) -> Parameter:
     schema = _query_schema(row)
     is_list = schema["type"] == "array"
     description = row.description.removesuffix(_ONE_LEAD)
@@ -256,12 +256,12 @@ def _parameter(name: str, place: str, schema: dict[str, Any], **more: Any) -> Pa
     return Parameter.model_validate({"name": name, "in": place, "schema": schema, **more})
 
 
-def _query_schema(row: Row) -> dict[str, Any]:
+def _query_schema(row: ListingParameter) -> dict[str, Any]:
     schema = _value_schema(row)
     return schema if row.default is None else schema | {"default": row.default}
 
 
-def _value_schema(row: Row) -> dict[str, Any]:
+def _value_schema(row: ListingParameter) -> dict[str, Any]:
     """What one parameter accepts, by its form."""
     if row.form is Form.NUMBER:
         return {"type": "integer", "minimum": 0, "maximum": row.maximum}
@@ -284,7 +284,7 @@ def _item_schema(form: Form) -> dict[str, Any]:
     return {"type": "string"}
 
 
-def _body_schema(row: Row) -> dict[str, Any]:
+def _body_schema(row: ListingParameter) -> dict[str, Any]:
     """In a body a text stands for itself, as in a query string, and null for absent."""
     return {"anyOf": [_value_schema(row), {"type": "string"}, {"type": "null"}]}
 
@@ -347,7 +347,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
 
 def _also_shown(type_name: str) -> tuple[str, ...]:
     """What else rows of an own list may look like (contract 3.3)."""
-    emails = ("StrippedEmail", "EmailThread") if type_name == "Email" else ()
+    emails = ("StrippedEmail", EMAIL_THREAD) if type_name == EMAIL else ()
     return (*emails, "ChosenFields")
 
 

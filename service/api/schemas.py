@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.activities.base import HARD, Activity, datetime_fields, marked_fields
 from service.activities.emails import EmailPreview
-from service.activities.types import TYPES
+from service.activities.types import EMAIL, TYPES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -32,7 +32,7 @@ STRIPPED_EMAIL: _Schema = {
     "allOf": [
         {"$ref": REFERENCE.format(model="Activity")},
         {"$ref": REFERENCE.format(model="EmailPreview")},
-        {"properties": {"_type": {"const": "Email"}}},
+        {"properties": {"_type": {"const": EMAIL}}},
     ],
 }
 

@@ -41,7 +41,7 @@ cdef enum:
 cdef const char *ID = "_id"
 
 
-class EncodedDocument(bytes):
+class EmbeddedDocument(bytes):
     """The BSON of a document, to stand in another one as it is."""
 
 
@@ -110,7 +110,7 @@ cdef int _put_element(
         if type(value) is list:
             put_head(buffer, ARRAY, name, name_size, 0)
             return _put_array(buffer, value, level + 1)
-    if type(value) is EncodedDocument:
+    if type(value) is EmbeddedDocument:
         put_head(buffer, DOCUMENT, name, name_size, 0)
         return put_all(buffer, <const uint8_t *> <bytes> value, len(value))
     return _put_other(buffer, name[:name_size].decode(), value)

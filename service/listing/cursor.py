@@ -8,7 +8,7 @@ from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from service.errors import InvalidRequest
-from service.listing.query import Position, Query
+from service.listing.query import Cursor, Query
 
 # Raised when the payload or what is bound changes its form; older cursors are then refused.
 VERSION = 2
@@ -22,12 +22,12 @@ class Cursors:
         # Nothing else is signed with this secret, so no key need be derived from it each time.
         self._signer = Signer(secret, key_derivation="none", digest_method=sha256)
 
-    def encode(self, query: Query, position: Position) -> str:
-        """The cursor behind `position`, of use with this query only."""
-        payload = base64_encode(orjson.dumps([position.time, position.id]))
+    def encode(self, query: Query, cursor: Cursor) -> str:
+        """The cursor of this place, of use with this query only."""
+        payload = base64_encode(orjson.dumps([cursor.time, cursor.id]))
         return f"{payload.decode()}.{self._sign(query, payload)}"
 
-    def decode(self, text: str, query: Query) -> Position:
+    def decode(self, text: str, query: Query) -> Cursor:
         """Raises `InvalidRequest` for whatever this class did not make for this very query."""
         if len(text) > MAX_CURSOR_CHARACTERS or not text.isascii():
             raise _refused()
@@ -35,7 +35,7 @@ class Cursors:
         if not compare_digest(signature, self._sign(query, payload.encode())):
             raise _refused()
         time, stored_id = orjson.loads(base64_decode(payload))
-        return Position(time, stored_id)
+        return Cursor(time, stored_id)
 
     def _sign(self, query: Query, payload: bytes) -> str:
         """Over what the cursor is bound to, too: of another query it has a wrong signature."""

@@ -13,7 +13,14 @@ from types import MappingProxyType
 from typing import Any, Literal, NoReturn, cast
 
 from service.activities.base import ID_PATTERN
-from service.activities.types import BY_NAME, TYPES, ActivityType
+from service.activities.types import (
+    BY_NAME,
+    CUSTOM_ACTIVITY,
+    EMAIL,
+    EMAIL_THREAD,
+    TYPES,
+    ActivityType,
+)
 from service.errors import InvalidRequest
 from service.listing.cursor import Cursors
 from service.listing.datetimes import Operator, parse_bound, parse_tz_offset
@@ -37,7 +44,6 @@ Mode = Literal["false", "true", "only"]
 _ID = re.compile(ID_PATTERN)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile("[0-9]+")
-_EMAIL, _THREAD, _CUSTOM_ACTIVITY = "Email", "EmailThread", "CustomActivity"
 _ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
 _MEMBER_FIELDS = ("user_id", "contact_id")
@@ -157,10 +163,10 @@ def _read_types(parameter: Parameter, texts: list[str], offset: timedelta) -> _T
         if word not in TYPE_NAMES:
             accepted = f"{', '.join(TYPE_NAMES)} and {CUSTOM_TYPE_PREFIX}... ids are accepted"
             _refuse(parameter.name, f"{_printable(word)} is no type; {accepted}")
-    names = {_CUSTOM_ACTIVITY if word == CUSTOM else word for word in words - custom}
-    if not custom or _CUSTOM_ACTIVITY in names:
+    names = {CUSTOM_ACTIVITY if word == CUSTOM else word for word in words - custom}
+    if not custom or CUSTOM_ACTIVITY in names:
         return _Types(frozenset(names))
-    return _Types(frozenset(names | {_CUSTOM_ACTIVITY}), custom)
+    return _Types(frozenset(names | {CUSTOM_ACTIVITY}), custom)
 
 
 def _read_number(parameter: Parameter, texts: list[str], _: timedelta) -> int:
@@ -261,7 +267,7 @@ def _to_types(values: Mapping[str, Any], own_type: ActivityType | None) -> _Type
     filters = [values[name] for name in ("_type", "_type__in") if name in values]
     if own_type is not None:
         filters.append(_Types(frozenset({own_type.name})))
-    types = _Types(_ALL_TYPES if filters else _ALL_TYPES - {_THREAD})
+    types = _Types(_ALL_TYPES if filters else _ALL_TYPES - {EMAIL_THREAD})
     for each in filters:
         types &= each
     return types
@@ -270,10 +276,10 @@ def _to_types(values: Mapping[str, Any], own_type: ActivityType | None) -> _Type
 @lru_cache
 def _to_emitted(names: frozenset[str], mode: Mode) -> tuple[str, ...]:
     """The types of the rows, in the order of contract 1.4: the mode says how emails appear."""
-    if mode != "false" and _EMAIL in names:
-        names |= {_THREAD}
+    if mode != "false" and EMAIL in names:
+        names |= {EMAIL_THREAD}
     if mode == "only":
-        names -= {_EMAIL}
+        names -= {EMAIL}
     return tuple(row.name for row in TYPES if row.name in names)
 
 

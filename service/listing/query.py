@@ -38,7 +38,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Cursor:
     """The place between two rows: behind the row of this time and stored id.
 
     `id` is None where no other row had that time: everything of it has been seen.
@@ -78,7 +78,7 @@ class Query:
     strips_emails: bool = False
     limit: int = 100
     skip: int = 0
-    after: Position | None = None
+    after: Cursor | None = None
     fields: Fields | None = None
 
     @property
@@ -101,4 +101,4 @@ class Page:
 
     rows: list[bytearray]
     has_more: bool
-    next: Position | None
+    next: Cursor | None

@@ -28,7 +28,7 @@ from pymongo.errors import (
 
 from service.errors import StartError, StoreError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
-from service.store.sharing import Sharing
+from service.store.group_commit import GroupCommit
 
 # Codes of MongoDB's error_codes.yml that say "not now" of any operation: to be repeated, never the
 # fault of a document.
@@ -96,7 +96,7 @@ class Mongo:
     activities: Any
     api_keys: Any
     patience_seconds: float | None = None
-    refreshes: Sharing[Any] = field(default_factory=Sharing)
+    refreshes: GroupCommit[Any] = field(default_factory=GroupCommit)
 
 
 @asynccontextmanager

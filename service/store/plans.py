@@ -19,8 +19,9 @@ from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
-from service.activities.types import BY_NAME
+from service.activities.types import BY_NAME, CUSTOM_ACTIVITY, EMAIL, EMAIL_THREAD
 from service.listing.query import MAX_SCANS, Condition, Query
+from service.store.ids import THREAD_SUFFIX, to_key
 from service.store.indexes import (
     EXTERNAL_WHATSAPP_MESSAGE,
     FORM,
@@ -31,12 +32,7 @@ from service.store.indexes import (
     PRIMARY,
     THREAD_MEMBERS,
 )
-from service.store.threads import THREAD_SUFFIX
-from service.store.writes import to_key
 
-EMAIL = "Email"
-THREAD = "EmailThread"
-CUSTOM_ACTIVITY = "CustomActivity"
 EMAIL_BODIES = frozenset({"body_text", "body_html", "body_text_quoted", "body_html_quoted"})
 
 _VALUE_INDEXES: Mapping[str, str] = MappingProxyType(
@@ -114,8 +110,8 @@ def to_match(query: Query) -> Clause:
 
 def to_keys(organization_id: str, ids: Collection[str], types: Collection[str]) -> list[str]:
     """The `_id`s under which activities of these types, and threads, may be shown by `ids`."""
-    keys = [] if set(types) == {THREAD} else [to_key(organization_id, each) for each in ids]
-    if THREAD in types:
+    keys = [] if set(types) == {EMAIL_THREAD} else [to_key(organization_id, each) for each in ids]
+    if EMAIL_THREAD in types:
         keys += [to_key(organization_id, each + THREAD_SUFFIX) for each in ids]
     return keys
 
@@ -217,8 +213,8 @@ def _to_residual(query: Query) -> Iterator[Clause]:
 def _to_member_clause(condition: Condition, types: Collection[str]) -> Clause:
     """A thread's own value is always one of its members' too, so it need not be told apart."""
     values = _one_of(condition.values)
-    fields = [condition.field] if set(types) != {THREAD} else []
-    if THREAD in types:
+    fields = [condition.field] if set(types) != {EMAIL_THREAD} else []
+    if EMAIL_THREAD in types:
         fields.append(_MEMBER_VALUES[condition.field])
     clauses = [{field: values} for field in fields]
     return clauses[0] if len(clauses) == 1 else {"$or": clauses}

@@ -9,9 +9,10 @@ from operator import attrgetter
 from service.activities.types import BY_NAME
 from service.bson.transcoding import Documents, Place
 from service.errors import StoreTimeout
-from service.listing.query import MAX_SCANS, Fields, Page, Position, Query
+from service.listing.query import MAX_SCANS, Cursor, Fields, Page, Query
 from service.observability import FIND_SECONDS
 from service.store.documents import find_documents
+from service.store.ids import THREAD_SUFFIX, to_key
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, asking
 from service.store.plans import (
@@ -26,8 +27,6 @@ from service.store.plans import (
     to_projection,
 )
 from service.store.rendering import RowRenderer, ThreadRenderer, to_transcoder
-from service.store.threads import THREAD_SUFFIX
-from service.store.writes import to_key
 
 MAX_THREAD_EMAILS = 500
 
@@ -193,7 +192,7 @@ def _to_page(rows: list[bytearray], last: Place | None, following: Place | None)
     if last is None or following is None:
         return Page(rows, following is not None, next=None)
     is_in_tie = last.time == following.time
-    return Page(rows, has_more=True, next=Position(last.time, last.id if is_in_tie else None))
+    return Page(rows, has_more=True, next=Cursor(last.time, last.id if is_in_tie else None))
 
 
 def _are_emails_wanted(fields: Fields | None) -> bool:

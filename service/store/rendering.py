@@ -12,11 +12,11 @@ from bson import decode, encode
 
 from service.activities.base import Activity
 from service.activities.threads import to_preview
+from service.activities.types import EMAIL
 from service.bson.transcoding import Documents, Row, Rows, Transcoder
 from service.errors import InvalidRequest
 from service.listing.query import Fields, Page, Query, SortField
-from service.store.plans import EMAIL
-from service.store.threads import THREAD_SUFFIX
+from service.store.ids import THREAD_SUFFIX
 
 _BASE_KEYS = tuple(field.alias or name for name, field in Activity.model_fields.items())
 _ENVELOPE_BYTES = len(b'{"has_more":false,"data":[]}')

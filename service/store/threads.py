@@ -17,49 +17,43 @@ where a failover takes writes back, a count could stand for another state than t
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from bson import CodecOptions, ObjectId
-from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as _RAW
-from pymongo import ReadPreference, ReplaceOne, UpdateOne
+from bson import ObjectId
+from pymongo import ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
-from service.activities.threads import (
-    LATEST_FIELDS,
-    MAX_LATEST_EMAILS,
-    MEMBER_FIELDS,
-    PREVIEW_LISTS,
-    PREVIEW_VALUES,
-    has_attachments,
-    newest_first,
-    to_distinct,
-    to_thread,
-)
-from service.bson.encoding import EncodedDocument, encode
-from service.bson.fields import Fields
+from service.activities.threads import to_distinct, to_thread
+from service.activities.types import EMAIL_THREAD
+from service.bson.encoding import encode
 from service.errors import StoreUnavailable
-from service.store.indexes import PRIMARY, THREAD_MEMBERS
-from service.store.mongo import DUPLICATE_KEY, Mongo, asking, write_unordered
+from service.store.ids import ThreadKey, to_key
+from service.store.indexes import PRIMARY
+from service.store.members import (
+    HAS_THREAD,
+    Member,
+    Members,
+    find_by_key,
+    is_overlay,
+    to_emails,
+    to_embedded_preview,
+)
+from service.store.members import read_members as read_members  # step 4 of this protocol
+from service.store.mongo import DUPLICATE_KEY, Mongo, write_unordered
 from service.store.writes import (
     MAX_DOCUMENT_BYTES,
-    Encoded,
     EncodedChange,
     Operation,
+    RawDocument,
     Written,
-    to_key,
 )
 
-THREAD_SUFFIX = "!thread"
 # These two bound the memory: a thread shows previews of up to 5 MiB.
 MAX_THREADS_AT_ONCE = 100
 MAX_ROUNDS_AT_ONCE = 4
 MAX_JITTER_SECONDS = 0.05
-# Documents of one reply: left to itself, MongoDB sends 101, and all others when asked once more.
-MAX_READ_AT_ONCE = 10_000
-
 # What a thread goes without, in this order, where its members make it larger than a document can
 # be: no producer of honest mail gets here, and a dishonest one must not stop the line.
 _DISPENSABLE = (
@@ -70,49 +64,9 @@ _DISPENSABLE = (
     "created_by_name",
     "users",
 )
-_MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.fromkeys(
-    sorted(MEMBER_FIELDS | set(OVERLAY_FIELDS)), 1
-)
-_HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": True}})
-_LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
-_READ_FIELDS = Fields(
-    MEMBER_FIELDS
-    | {"_id", "_meta", "attachments", "lead_id", "organization_id", "subject", *OVERLAY_FIELDS}
-)
-_PREVIEW_FIELDS = Fields([*PREVIEW_VALUES, *PREVIEW_LISTS], lists=PREVIEW_LISTS)
-_HAS_ATTACHMENTS = encode({"has_attachments": True})
-_HAS_NO_ATTACHMENTS = encode({"has_attachments": False})
 
-Members = Mapping["ThreadKey", Sequence["Member"]]
-Own = Mapping["ThreadKey", Sequence[EncodedChange]]
-Versions = Mapping["ThreadKey", ObjectId | None]
-
-
-class ThreadKey(NamedTuple):
-    """Which thread of which organization."""
-
-    organization_id: str
-    id: str
-
-    @property
-    def stored_id(self) -> str:
-        return self.id + THREAD_SUFFIX
-
-
-class Member(dict[str, Any]):
-    """What a thread is computed from of an email or overlay; previews are copied from `document`, the
-    BSON it was read from."""
-
-    __slots__ = ("document",)
-
-    def __init__(self, document: bytes) -> None:
-        _READ_FIELDS.decode(document, self)
-        self.document = document
-
-    def complete(self, newest: "Member") -> None:
-        """Take over what was read of it with more fields."""
-        self.update(newest)
-        self.document = newest.document
+Own = Mapping[ThreadKey, Sequence[EncodedChange]]
+Versions = Mapping[ThreadKey, ObjectId | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +113,7 @@ async def refresh_threads(
         count = len(threads)
 
     if marks.threads:
-        await mongo.refreshes.fulfil(marks, refresh)
+        await mongo.refreshes.run(marks, refresh)
     await clear_marks(mongo, marks)
     return count
 
@@ -249,33 +203,10 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
     }
     by_key = {to_key(*id_): thread for id_, thread in ids.items()}
     versions: dict[ThreadKey, ObjectId | None] = {}
-    for document in await _find_by_key(mongo, ids, {"_meta.version": 1}):
+    for document in await find_by_key(mongo, ids, {"_meta.version": 1}):
         thread = by_key[document["_id"]]
         versions[thread] = document["_meta"].get("version", versions.get(thread))
     return versions
-
-
-async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
-    """Step 4: emails and overlay of each thread, without bodies; the newest ones complete."""
-    members: dict[ThreadKey, list[Member]] = {thread: [] for thread in threads}
-    if not members:
-        return members
-    query = {
-        "organization_id": {"$in": sorted({thread.organization_id for thread in threads})},
-        "_meta.thread": {"$in": sorted({thread.id for thread in threads})},
-    }
-    async with asking(mongo):
-        cursor = _primary(mongo, _RAW).find(
-            query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS, batch_size=MAX_READ_AT_ONCE
-        )
-        for document in await cursor.to_list(None):
-            member = Member(document.raw)
-            # Two organizations may each have a thread of one id: only those asked for.
-            thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
-            if thread in members:
-                members[thread].append(member)
-    await _complete_latest(mongo, members)
-    return members
 
 
 async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
@@ -316,8 +247,8 @@ def _to_clearing(mark: Mark) -> list[dict[str, Any]]:
 
 async def _find_marked(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[dict[str, Any]]:
     """Of the stored activities, whatever they are by now, those that have or have left a thread."""
-    has_or_left = [_HAS_THREAD, {"_meta.left_threads": {"$exists": True}}]
-    return await _find_by_key(
+    has_or_left = [HAS_THREAD, {"_meta.left_threads": {"$exists": True}}]
+    return await find_by_key(
         mongo,
         [(change.organization_id, change.id) for change in changes],
         {"organization_id": 1, "_meta": 1},
@@ -335,60 +266,6 @@ def _to_mark(document: Mapping[str, Any]) -> Mark:
     )
 
 
-async def _complete_latest(mongo: Mongo, members: Members) -> None:
-    """Give the newest emails of each thread what they alone have to show.
-
-    One that is none any more, since the members were read, goes without: whoever made it something
-    else refreshes the thread.
-    """
-    latest = {
-        to_key(thread.organization_id, email["id"]): (thread.organization_id, email)
-        for thread, stored in members.items()
-        for email in _emails(stored)[:MAX_LATEST_EMAILS]
-    }
-    keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
-    for document in await _find_by_key(mongo, keys, _LATEST_PROJECTION, _HAS_THREAD, _RAW):
-        newest = Member(document.raw)
-        latest[newest.pop("_id")][1].complete(newest)
-
-
-async def _find_by_key(
-    mongo: Mongo,
-    keys: Collection[tuple[str, str]],
-    projection: Mapping[str, Any],
-    condition: Mapping[str, Any] | None = None,
-    options: CodecOptions[Any] | None = None,
-) -> list[Any]:
-    """Documents by organization and stored id: one find, whatever the organizations."""
-    if not keys:
-        return []
-    query = {
-        "organization_id": {"$in": sorted({organization_id for organization_id, _ in keys})},
-        "_id": {"$in": [to_key(*key) for key in keys]},
-        **(condition or {}),
-    }
-    async with asking(mongo):
-        cursor = _primary(mongo, options).find(
-            query, projection, hint=PRIMARY, batch_size=MAX_READ_AT_ONCE
-        )
-        documents: list[Any] = await cursor.to_list(None)
-    return documents
-
-
-def _primary(mongo: Mongo, options: CodecOptions[Any] | None = None) -> Any:
-    """Who lags behind does not know what was just written, whatever the connection string allows."""
-    return mongo.activities.with_options(options, ReadPreference.PRIMARY)
-
-
-def _emails(members: Iterable[Member]) -> list[Member]:
-    return newest_first([one for one in members if not _is_overlay(one)])
-
-
-def _is_overlay(member: Member) -> bool:
-    stored_id: str = member["id"]
-    return stored_id.endswith(OVERLAY_SUFFIX)
-
-
 def _to_operation(
     thread: ThreadKey, members: Sequence[Member], known: ObjectId | None, version: ObjectId
 ) -> Operation:
@@ -403,18 +280,20 @@ def _to_operation(
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
 
 
-def _to_document(thread: ThreadKey, members: Sequence[Member], version: ObjectId) -> Encoded | None:
-    emails = _emails(members)
-    fields = to_thread(emails, _to_preview)
+def _to_document(
+    thread: ThreadKey, members: Sequence[Member], version: ObjectId
+) -> RawDocument | None:
+    emails = to_emails(members)
+    fields = to_thread(emails, to_embedded_preview)
     if fields is None:
         return None
     overlay: Mapping[str, Any] = {}
     if len(emails) < len(members):
-        overlay = next(one for one in members if _is_overlay(one))
+        overlay = next(one for one in members if is_overlay(one))
     return _to_fitting(
         {
             "_id": to_key(thread.organization_id, thread.stored_id),
-            "_type": "EmailThread",
+            "_type": EMAIL_THREAD,
             "id": thread.stored_id,
             "organization_id": thread.organization_id,
             **fields,
@@ -428,12 +307,7 @@ def _to_document(thread: ThreadKey, members: Sequence[Member], version: ObjectId
     )
 
 
-def _to_preview(email: Member) -> EncodedDocument:
-    more = _HAS_ATTACHMENTS if has_attachments(email) else _HAS_NO_ATTACHMENTS
-    return EncodedDocument(_PREVIEW_FIELDS.copy(email.document, more))
-
-
-def _to_fitting(document: dict[str, Any]) -> Encoded:
+def _to_fitting(document: dict[str, Any]) -> RawDocument:
     encoded = encode(document)
     for field in _DISPENSABLE:
         if len(encoded) <= MAX_DOCUMENT_BYTES:
@@ -443,7 +317,7 @@ def _to_fitting(document: dict[str, Any]) -> Encoded:
         if field in document:
             document[field] = [] if isinstance(document[field], list) else None
         encoded = encode(document)
-    return Encoded(encoded)
+    return RawDocument(encoded)
 
 
 def _to_empty(thread: ThreadKey, version: ObjectId) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from pymongo.read_concern import ReadConcern
 from service.activities.events import Change
 from service.bson.encoding import encode
 from service.errors import Rejected, RejectionCode
+from service.store.ids import to_key
 from service.store.indexes import PRIMARY
 from service.store.mongo import (
     DUPLICATE_KEY,
@@ -40,7 +41,7 @@ _TOO_LARGE_CODES = frozenset(
 )
 
 
-class Encoded(RawBSONDocument):
+class RawDocument(RawBSONDocument):
     """A document as BSON, encoded once. The driver asks of it only whether it is empty, for which
     its own class would decode it again."""
 
@@ -49,7 +50,7 @@ class Encoded(RawBSONDocument):
 
 
 # A document is to be inserted.
-Operation = Encoded | ReplaceOne[Any] | UpdateOne
+Operation = RawDocument | ReplaceOne[Any] | UpdateOne
 
 
 class Outcome(StrEnum):
@@ -165,11 +166,6 @@ async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[
     return written
 
 
-def to_key(organization_id: str, stored_id: str) -> str:
-    """The `_id` of a document: tenants are apart by construction (design 3)."""
-    return f"{organization_id}!{stored_id}"
-
-
 def _to_meta(revision: str, thread_id: str | None) -> dict[str, str]:
     return (
         {"revision": revision} if thread_id is None else {"revision": revision, "thread": thread_id}
@@ -199,10 +195,10 @@ def _first_try(change: EncodedChange) -> Operation:
     if change.is_delete:
         return _second_try(change)
     if change.is_new:
-        return Encoded(change.document)
+        return RawDocument(change.document)
     leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
     return ReplaceOne(
-        change.guard() | leaves_nothing, Encoded(change.document), upsert=True, hint=PRIMARY
+        change.guard() | leaves_nothing, RawDocument(change.document), upsert=True, hint=PRIMARY
     )
 
 
@@ -214,7 +210,7 @@ def _second_try(change: EncodedChange) -> Operation:
     }
     if change.is_delete:
         meta["deleted_at"] = "$$NOW"
-    document = {"$literal": Encoded(change.document)}
+    document = {"$literal": RawDocument(change.document)}
     merged = {"$mergeObjects": [document, {"_meta": meta}]}
     return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
 

@@ -12,11 +12,12 @@ from service.errors import InvalidRequest, Rejected
 from service.listing.cursor import Cursors
 from service.listing.parser import parse_fields, parse_query
 from service.listing.query import Query
+from service.store.ids import to_key
 from service.store.mongo import Mongo
 from service.store.reads import find_page, get_activity
 from service.store.rendering import render_page
 from service.store.threads import refresh_threads
-from service.store.writes import to_key, write_changes
+from service.store.writes import write_changes
 from tests.store.conversations import encoded
 
 Pairs = Sequence[tuple[str, str]]

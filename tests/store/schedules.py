@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from service.store import threads
+from service.store.group_commit import GroupCommit
 from service.store.mongo import Mongo
-from service.store.sharing import Sharing
 from service.store.writes import EncodedChange, write_changes
 
 STEPS = (
@@ -55,7 +55,7 @@ class Writer:
         self._turns = asyncio.Semaphore(0)
         self._is_waiting = asyncio.Event()
         # A process of its own shares nothing with the others.
-        alone = replace(mongo, refreshes=Sharing())
+        alone = replace(mongo, refreshes=GroupCommit())
         self._task = asyncio.create_task(self._work(alone, changes))
 
     async def _work(self, mongo: Mongo, changes: Sequence[EncodedChange]) -> None:

@@ -16,9 +16,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from service.store import threads, writes
+from service.store.ids import ThreadKey
 from service.store.indexes import PRIMARY
+from service.store.members import Members
 from service.store.mongo import Mongo, write_unordered
-from service.store.threads import Marks, Members, ThreadKey, Versions, refresh_threads
+from service.store.threads import Marks, Versions, refresh_threads
 from service.store.writes import EncodedChange, write_changes
 from tests.conftest import Driver
 from tests.factories import record

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.activities.types import TYPES
-from service.listing.query import MAX_SCANS, Position, Query
+from service.listing.query import MAX_SCANS, Cursor, Query
 from service.store.mongo import Mongo
 from service.store.plans import EMAIL_BODIES, to_finds, to_projection
 from service.store.threads import refresh_threads
@@ -172,7 +172,7 @@ async def test_a_page_inside_a_tie_costs_what_another_costs(
     """One find with `$or` would examine all of the tie, again for each of its pages."""
     await mongo.activities.insert_many([document(f"acti_{n:05d}") for n in range(5000)])
     listing = Listing(mongo)
-    cursor = CURSORS.encode(listing.parse([]), Position(_milliseconds(), "acti_02500"))
+    cursor = CURSORS.encode(listing.parse([]), Cursor(_milliseconds(), "acti_02500"))
 
     commands.clear()
     body, _ = await listing.page([("_cursor", cursor)])

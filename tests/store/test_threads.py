@@ -14,18 +14,13 @@ from hypothesis import strategies as st
 
 from service.activities.events import Change
 from service.errors import StoreUnavailable
+from service.store import members as members_of_threads
 from service.store import threads
+from service.store.group_commit import GroupCommit
+from service.store.ids import ThreadKey
+from service.store.members import Members, read_members
 from service.store.mongo import Mongo
-from service.store.sharing import Sharing
-from service.store.threads import (
-    Members,
-    ThreadKey,
-    Versions,
-    clear_marks,
-    read_marks,
-    read_members,
-    refresh_threads,
-)
+from service.store.threads import Versions, clear_marks, read_marks, refresh_threads
 from service.store.writes import MAX_DOCUMENT_BYTES, EncodedChange, Written, write_changes
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
@@ -201,14 +196,14 @@ async def test_an_email_may_become_a_note_between_two_reads(
     """Of which the fields that an email has may hold anything."""
     events = [setting("acti_1", 1, thread_id="acti_t"), setting("acti_2", 1, thread_id="acti_t")]
     note = setting("acti_2", 2, type_name="Note", subject=5, sender=[], envelope="none")
-    complete_latest = threads._complete_latest
+    complete_latest = members_of_threads._complete_latest
 
     async def complete_later(mongo: Mongo, members: Members) -> None:
         monkeypatch.undo()
         await write_changes(mongo, encoded([to_change(note)]))
         await complete_latest(mongo, members)
 
-    monkeypatch.setattr(threads, "_complete_latest", complete_later)
+    monkeypatch.setattr(members_of_threads, "_complete_latest", complete_later)
     await apply(mongo, *events)
     await apply(mongo, note)
 
@@ -278,7 +273,6 @@ async def test_more_threads_than_its_rounds_take_at_once_are_all_refreshed(
 def held(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """The first refresh goes no further than to the members until this is set."""
     may_go_on = asyncio.Event()
-    read_members = threads.read_members
 
     async def read_later(mongo: Mongo, keys: Collection[ThreadKey]) -> Members:
         await may_go_on.wait()
@@ -408,7 +402,7 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
     await mongo.activities.delete_many({})
 
     async def write(records: list[bytes | None]) -> None:
-        process = mongo if in_one_process else replace(mongo, refreshes=Sharing())
+        process = mongo if in_one_process else replace(mongo, refreshes=GroupCommit())
         for start in range(0, len(records), batch_size):
             await apply_changes(process, newest_changes(records[start : start + batch_size]))
 
@@ -434,7 +428,7 @@ async def test_batches_of_one_process_that_fail_or_are_dropped_end_as_the_models
     size = data.draw(st.integers(1, 5))
     batches = [arriving[start : start + size] for start in range(0, len(arriving), size)]
     await mongo.activities.delete_many({})
-    process = replace(mongo, refreshes=Sharing())
+    process = replace(mongo, refreshes=GroupCommit())
 
     async def write(batch: list[bytes | None]) -> None:
         changes = encoded(newest_changes(batch))

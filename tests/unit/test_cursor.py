@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
 from service.listing.cursor import MAX_CURSOR_CHARACTERS, Cursors
-from service.listing.query import Bounds, Condition, Fields, Position, Query, Sort
+from service.listing.query import Bounds, Condition, Cursor, Fields, Query, Sort
 
 CURSORS = Cursors("a secret of sixteen characters")
 QUERY = Query(
@@ -18,7 +18,7 @@ QUERY = Query(
     leads=("lead_1",),
     conditions=(Condition("user_id", frozenset({"user_1"})),),
 )
-POSITION = Position(1_767_348_000_001, "acti_1!thread")
+POSITION = Cursor(1_767_348_000_001, "acti_1!thread")
 
 times = st.integers(-62_135_596_800_000, 253_402_300_799_999)
 stored_ids = st.from_regex(r"\A[A-Za-z0-9_.:@-]{1,128}(!thread)?\Z")
@@ -26,7 +26,7 @@ stored_ids = st.from_regex(r"\A[A-Za-z0-9_.:@-]{1,128}(!thread)?\Z")
 
 @given(time=times, stored_id=st.none() | stored_ids)
 def test_a_cursor_comes_back_as_its_position(time: int, stored_id: str | None) -> None:
-    position = Position(time, stored_id)
+    position = Cursor(time, stored_id)
 
     text = CURSORS.encode(QUERY, position)
 

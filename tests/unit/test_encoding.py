@@ -12,7 +12,7 @@ from bson.errors import BSONError, InvalidDocument
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.bson.encoding import EncodedDocument, encode
+from service.bson.encoding import EmbeddedDocument, encode
 
 LEVELS = 100
 
@@ -72,7 +72,7 @@ def test_the_bytes_are_those_of_the_driver(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("inner", [{}, {"a": 1}, nested(LEVELS + 1)])
 def test_what_is_encoded_already_stands_as_it_is(inner: dict[str, Any]) -> None:
-    encoded = EncodedDocument(bson.encode(inner))
+    encoded = EmbeddedDocument(bson.encode(inner))
     assert encode({"a": encoded}) == bson.encode({"a": inner})
     assert encode({"a": [encoded, {"b": encoded}]}) == bson.encode({"a": [inner, {"b": inner}]})
 

@@ -11,7 +11,7 @@ from service.errors import InvalidRequest
 from service.listing.cursor import Cursors
 from service.listing.parameters import PARAMETERS, Form, OneLead, parameters_of
 from service.listing.parser import parse_fields, parse_query
-from service.listing.query import Bounds, Condition, Fields, Position, Query, Sort
+from service.listing.query import Bounds, Condition, Cursor, Fields, Query, Sort
 
 CURSORS = Cursors("a secret of sixteen characters")
 ALL_BUT_THREADS = tuple(row.name for row in TYPES if row.name != "EmailThread")
@@ -491,7 +491,7 @@ def test_a_single_activity_knows_no_other_parameter() -> None:
 
 
 def test_a_cursor_becomes_the_position_of_its_query() -> None:
-    position = Position(NEW_YEAR, "acti_1")
+    position = Cursor(NEW_YEAR, "acti_1")
     cursor = CURSORS.encode(parse(LEAD), position)
 
     assert parse(LEAD, ("_limit", "5"), ("_fields", "id"), ("_cursor", cursor)).after == position
@@ -499,7 +499,7 @@ def test_a_cursor_becomes_the_position_of_its_query() -> None:
 
 
 def test_a_cursor_and_a_skip_are_refused_together() -> None:
-    cursor = CURSORS.encode(parse(), Position(NEW_YEAR, None))
+    cursor = CURSORS.encode(parse(), Cursor(NEW_YEAR, None))
 
     assert refusal(("_skip", "0"), ("_cursor", cursor))[0] in {"_skip", "_cursor"}
 

@@ -1,0 +1,57 @@
+"""Group commit: one of those who wait does the work for all of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket(Generic[Item]):
+    item: Item
+    fault: Exception | None = None
+
+
+class GroupCommit(Generic[Item]):
+    """Does the work once for all items that have come meanwhile.
+
+    The caller whose turn it is works for the whole group of items that wait then. The work begins
+    after every item of its group has come, and one group is worked on at a time. When the work
+    fails, it has failed for the whole group: each one by itself would wait as long and fail alike.
+    When a caller is cancelled, the items of the others stay, and one of the others does the work.
+    """
+
+    def __init__(self) -> None:
+        self._tickets: list[_Ticket[Item]] = []
+        self._turn = asyncio.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Items that have come and whose work has not ended."""
+        return len(self._tickets)
+
+    async def run(self, item: Item, work: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
+        """On return some `work` that was given this item, among others, has ended well. Raises what
+        that work has raised."""
+        ticket = _Ticket(item)
+        self._tickets.append(ticket)
+        try:
+            async with self._turn:
+                if ticket in self._tickets:
+                    await self._work_for_all(work)
+        finally:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+        if ticket.fault is not None:
+            raise ticket.fault
+
+    async def _work_for_all(self, work: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
+        group = list(self._tickets)
+        try:
+            await work([ticket.item for ticket in group])
+        except Exception as fault:  # noqa: BLE001 it is raised again, by all
+            for ticket in group:
+                ticket.fault = fault
+        self._tickets = [ticket for ticket in self._tickets if ticket not in group]
