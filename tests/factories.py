@@ -971,6 +971,8 @@ BAD_RECORDS: dict[str, list[bytes]] = {
         record({"object_type": "activity."}),
         record({"object_type": "activity.fax", "id": 5}),
         record({"object_type": "activity.Call"}),
+        record({"object_type": "call"}),
+        record({"object_type": "LeadStatusChange"}),
     ],
     "type_mismatch": [
         _with_data(_type="Call", id="acti_wrong"),

@@ -358,6 +358,8 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
     event = _unwrap(parse_json(_without_frame(value)))
     if not isinstance(event, dict) or not isinstance(event.get("object_type"), str):
         raise Rejected("invalid_event", "object_type")
+    if _is_slip(event["object_type"]):
+        raise Rejected("unknown_type", event["object_type"])
     if not event["object_type"].startswith("activity."):
         return None
     if event["object_type"] not in BY_OBJECT_TYPE:
@@ -378,6 +380,12 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
 def _without_frame(value: bytes) -> bytes:
     """Contract 1.2, first row: 0x00 and at least five more bytes are a frame of five bytes."""
     return value[5:] if re.match(rb"\x00.{5}", value, re.DOTALL) else value
+
+
+def _is_slip(object_type: str) -> bool:
+    """Contract 1.4: a known type's name without its prefix, in any case."""
+    known = {row.object_type.split(".")[1] for row in TYPES} | {row.name.lower() for row in TYPES}
+    return object_type.lower() in known
 
 
 def _unwrap(body: Any) -> Any:

@@ -11,7 +11,14 @@ from service.activities.base import ID_PATTERN
 from service.activities.data import parse_data
 from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
-from service.activities.types import BY_OBJECT_TYPE, EMAIL, EMAIL_THREAD, ActivityType
+from service.activities.types import (
+    BY_OBJECT_TYPE,
+    EMAIL,
+    EMAIL_THREAD,
+    PREFIX,
+    ActivityType,
+    find_meant,
+)
 from service.activities.validation import Validator
 from service.activities.wrappings import unwrapped, without_frame
 from service.errors import Rejected
@@ -117,9 +124,19 @@ def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
     if not isinstance(object_type, str):
         raise Rejected("invalid_event", "object_type: required, a string")
     type_ = BY_OBJECT_TYPE.get(object_type)
-    if type_ is None and object_type.startswith("activity."):
-        raise Rejected("unknown_type", f"object_type: {object_type[:100]!r} is not known")
+    if type_ is None:
+        _check_other_type(object_type)
     return type_
+
+
+def _check_other_type(object_type: str) -> None:
+    """Raises `Rejected` for a type of activity that is not known; its name may be a slip."""
+    meant = find_meant(object_type)
+    if meant:
+        slip = f"object_type: {object_type!r} is not known: {meant.object_type!r} is meant"
+        raise Rejected("unknown_type", slip)
+    if object_type.startswith(PREFIX):
+        raise Rejected("unknown_type", f"object_type: {object_type[:100]!r} is not known")
 
 
 def _check_event(event: Mapping[str, Any]) -> None:

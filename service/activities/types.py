@@ -26,6 +26,8 @@ from service.activities.messages import SMS, WhatsAppMessage
 from service.activities.notes import CustomActivity, Note
 from service.activities.tasks import TaskCompleted
 
+PREFIX = "activity."
+
 
 @dataclass(frozen=True, slots=True)
 class ActivityType:
@@ -86,3 +88,12 @@ EMAIL, EMAIL_THREAD, CUSTOM_ACTIVITY = Email.__name__, EmailThread.__name__, Cus
 BY_NAME = {row.name: row for row in TYPES}
 BY_OBJECT_TYPE = {row.object_type: row for row in TYPES}
 BY_PATH = {row.path: row for row in TYPES}
+_BY_WORD = {
+    word: row for row in TYPES for word in (row.object_type.removeprefix(PREFIX), row.name.lower())
+}
+
+
+def find_meant(object_type: str) -> ActivityType | None:
+    """The type that a wrong `object_type` means: its name in another case or without its prefix
+    (contract 1.4)."""
+    return _BY_WORD.get(object_type.lower().removeprefix(PREFIX))

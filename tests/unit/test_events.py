@@ -81,10 +81,29 @@ def test_null_value_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "object_type", ["lead", "contact.phone", "note", "", "activity", "Activity."]
+    "object_type", ["lead", "contact.phone", "task", "notes", "", "activity", "Activity."]
 )
 def test_what_is_no_activity_is_ignored(object_type: str) -> None:
     assert isinstance(parse_event(record({"object_type": object_type, "id": 5})), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("call", "activity.call"),
+        ("Email", "activity.email"),
+        ("lead_status_change", "activity.lead_status_change"),
+        ("LeadStatusChange", "activity.lead_status_change"),
+        ("WHATSAPPMESSAGE", "activity.whatsapp_message"),
+        ("activity.EmailThread", "activity.email_thread"),
+    ],
+)
+def test_a_slip_in_the_type_is_answered_with_the_word_that_was_meant(slip: str, meant: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        parse_event(record({"object_type": slip, "id": 5}))
+
+    assert caught.value.code == "unknown_type"
+    assert f"{meant!r} is meant" in caught.value.message
 
 
 @pytest.mark.parametrize("id_", ["a", LONGEST_ID, ID_CHARACTERS, "0", "-", ".."])
