@@ -14,7 +14,16 @@ from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.connections import recognize_lost_connections
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
-from consumers.replay import Replay, Selection, describe, find_dead_letters, plan_replay, replay
+from consumers.replay import (
+    Replay,
+    Selection,
+    describe,
+    find_dead_letters,
+    get_dead_letter,
+    plan_replay,
+    printable,
+    replay,
+)
 from service.commands import Commands
 from service.errors import RejectionCode
 from service.observability import configure_logging
@@ -66,6 +75,28 @@ def list_command(code: str | None, organization: str | None) -> None:
     click.echo(f"{count} dead letters", err=True)
 
 
+@dead_letters.command(
+    name="show", help="The letter about the record that lay there, and its value."
+)
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+def show_command(topic: str, partition: int, offset: int) -> None:
+    kafka = read_section(KafkaSettings)
+    record = _with_kafka(kafka, lambda: get_dead_letter(kafka, topic, partition, offset))
+    if record is None:
+        raise click.ClickException(f"no dead letter is about {topic}[{partition}]@{offset}")
+    click.echo(describe(record), err=True)
+    click.echo(f"key: {printable(repr(record.key))}", err=True)
+    for name, value in record.headers:
+        click.echo(
+            f"{printable(name)}: {printable((value or b'').decode(errors='replace'))}", err=True
+        )
+    if record.value is not None:
+        text = record.value.decode(errors="replace")
+        click.echo(printable(text) if sys.stdout.isatty() else record.value)
+
+
 @dead_letters.command(name="replay", help="Publish each distinct record once to its own topic.")
 @_selecting
 @click.option("--dry-run", is_flag=True, help="Only count.")
@@ -76,6 +107,8 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
     count = len(plan.attempts)
     if plan.lost:
         click.echo(f"{plan.lost} dead letters name no existing topic: passed over", err=True)
+    if plan.bare:
+        click.echo(f"{plan.bare} dead letters have no value: passed over", err=True)
     if dry_run:
         click.echo(f"{count} distinct records would be published")
         return

@@ -14,6 +14,7 @@ from consumers.batch import Refusal
 from consumers.cluster import to_client_options
 from consumers.deadlines import within
 from consumers.records import ATTEMPT_HEADER, to_attempt
+from consumers.refusals import is_refusal
 from service.errors import Rejected
 from service.settings import KafkaSettings
 
@@ -50,11 +51,23 @@ _CLOSE_SECONDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A record's key and value on their way to `topic`, under these headers."""
+    """A record's key and value on their way to `topic`, under these headers. Its time is when it is
+    sent, unless one is given."""
 
     topic: str
     record: ConsumerRecord
     headers: Headers
+    timestamp_ms: int | None = None
+
+    @property
+    def key(self) -> bytes | None:
+        key: bytes | None = self.record.key
+        return key
+
+    @property
+    def value(self) -> bytes | None:
+        value: bytes | None = self.record.value
+        return value
 
 
 class DeadLetterProducer:
@@ -79,13 +92,6 @@ class DeadLetterProducer:
     ) -> None:
         await within(_CLOSE_SECONDS, self._discard())
 
-    async def send(self, letters: Sequence[Letter]) -> None:
-        """Raises `KafkaError` where one was not acknowledged in time: repeat them all, for a dead
-        letter may well be there twice."""
-        for fault in await self.try_each(letters):
-            if fault is not None:
-                raise fault
-
     async def try_each(self, letters: Sequence[Letter]) -> list[KafkaError | None]:
         """Why each of these was not acknowledged in time, None where it was.
 
@@ -97,9 +103,10 @@ class DeadLetterProducer:
                 acknowledgements = [
                     await producer.send(
                         letter.topic,
-                        key=letter.record.key,
-                        value=letter.record.value,
+                        key=letter.key,
+                        value=letter.value,
                         headers=letter.headers,
+                        timestamp_ms=letter.timestamp_ms,
                     )
                     for letter in letters
                 ]
@@ -107,7 +114,7 @@ class DeadLetterProducer:
             except KafkaError:
                 await self._discard()
                 raise
-            if any(faults):
+            if any(fault and not is_refusal(fault) for fault in faults):
                 await self._discard()
             return faults
 

@@ -51,10 +51,12 @@ class Selection:
 @dataclass(slots=True)
 class Plan:
     """Each distinct record (topic, key, value), with the highest attempt that a dead letter of it
-    has seen. `lost` counts those that do not say which existing topic they are from."""
+    has seen. `lost` counts those that do not say which existing topic they are from, `bare` those
+    that hold no value, since the dead-letter topic refused it."""
 
     attempts: dict[Digest, int]
     lost: int = 0
+    bare: int = 0
 
 
 @dataclass(slots=True)
@@ -75,11 +77,25 @@ async def find_dead_letters(
         ends = await consumer.end_offsets(consumer.assignment())
         await consumer.seek_to_beginning()
         while await _is_before(consumer, ends):
-            fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
+            fetched = await consumer.getmany(
+                timeout_ms=_POLL_MILLISECONDS, max_records=_MAX_TOGETHER_RECORDS
+            )
             for partition, records in fetched.items():
                 for record in records:
                     if record.offset < ends[partition] and selection.holds(record):
                         yield record
+
+
+async def get_dead_letter(
+    kafka: KafkaSettings, topic: str, partition: int, offset: int
+) -> ConsumerRecord | None:
+    """The newest letter about the record that lay there."""
+    found = None
+    async for record in find_dead_letters(kafka, Selection()):
+        place = [to_text(record, name) for name in (TOPIC_HEADER, PARTITION_HEADER, OFFSET_HEADER)]
+        if place == [topic, str(partition), str(offset)]:
+            found = record
+    return found
 
 
 async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
@@ -89,6 +105,9 @@ async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
     async for record in find_dead_letters(kafka, selection):
         if to_text(record, TOPIC_HEADER) not in known:
             plan.lost += 1
+            continue
+        if record.value is None:
+            plan.bare += 1
             continue
         digest = to_digest(record)
         plan.attempts[digest] = max(plan.attempts.get(digest, 1), to_attempt(record))
@@ -149,7 +168,6 @@ def to_digest(record: ConsumerRecord) -> Digest:
 def describe(record: ConsumerRecord) -> str:
     """One line: when, why, where from, whose, how often. Nothing of the record's content, and
     nothing that a terminal would obey."""
-    at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     topic, partition, offset, code, organization, event, message = (
         to_text(record, header) or "-"
         for header in (
@@ -163,10 +181,23 @@ def describe(record: ConsumerRecord) -> str:
         )
     )
     where, attempt = f"{topic}[{partition}]@{offset}", f"attempt {to_attempt(record)}"
-    line = f"{at:%Y-%m-%dT%H:%M:%SZ}  {code:21}  {where}  {organization}  {event}  {attempt}"
-    return "".join(
-        character if character.isprintable() else "?" for character in f"{line}  {message}"
-    )
+    at = _to_time(record.timestamp)
+    return printable(f"{at}  {code:21}  {where}  {organization}  {event}  {attempt}  {message}")
+
+
+def printable(text: str) -> str:
+    """Nothing that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _to_time(milliseconds: int) -> str:
+    """A producer may give its records any time, or none."""
+    if milliseconds < 0:
+        return "-"
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"
 
 
 def _to_letter(record: ConsumerRecord, attempt: int) -> Letter:

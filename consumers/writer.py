@@ -1,6 +1,7 @@
 """One batch made durable: activities, then threads, then dead letters (invariant I4)."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -15,11 +16,13 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from consumers.batch import Batch, Entry
+from consumers.batch import Batch, Entry, Refusal
 from consumers.dead_letters import DeadLetterProducer, to_letter
 from consumers.deadlines import within
+from consumers.dispatch import Dispatch
 from consumers.fuse import Fuse
 from consumers.health import Cause, Health
+from consumers.notices import Notices
 from service.errors import Rejected, RejectionCode, StoreError, StoreUnavailable
 from service.observability import (
     BATCH_RECORDS,
@@ -32,6 +35,8 @@ from service.observability import (
 from service.store.mongo import Mongo
 from service.store.threads import refresh_threads
 from service.store.writes import EncodedChange, Outcome, Written, write_changes
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 _SETTLED = (Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE)
@@ -62,6 +67,7 @@ class Writer:
         self._health = health
         self._retry_max_seconds = retry_max_seconds
         self._stop = stop
+        self._notices = Notices(log)
 
     async def write(self, batch: Batch) -> None:
         """On return everything in the batch is durable; its positions are the caller's.
@@ -109,13 +115,12 @@ class Writer:
 
     async def _set_aside(self, batch: Batch) -> None:
         letters = [to_letter(refusal, self._dead_letter_topic) for refusal in batch.refusals]
-
-        async def attempt() -> None:
-            await self._dead_letters.send(letters)
-
         with self._fuse.judged(batch.judged()):
             if letters:
-                await self._insist("dead_letters", KafkaError, attempt)
+                dispatch = Dispatch(self._dead_letters, letters)
+                await self._insist("dead_letters", KafkaError, dispatch.attempt)
+        for refusal in batch.refusals:
+            self._notices.warn("set aside", _to_details(refusal))
 
     async def _insist(
         self, cause: Cause, error: type[Exception], attempt: Callable[[], Coroutine[Any, Any, None]]
@@ -165,6 +170,19 @@ def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:
         organization_id=change.organization_id,
         event_id=change.event_id,
     )
+
+
+def _to_details(refusal: Refusal) -> dict[str, object]:
+    """What the log says of a dead letter: nothing of the record's content."""
+    return {
+        "topic": refusal.record.topic,
+        "partition": refusal.record.partition,
+        "offset": refusal.record.offset,
+        "code": refusal.rejected.code,
+        "reason": refusal.rejected.message,
+        "organization": refusal.rejected.organization_id,
+        "event": refusal.rejected.event_id,
+    }
 
 
 def _count(batch: Batch, written: Iterable[tuple[Entry, Written]]) -> None:

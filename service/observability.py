@@ -84,6 +84,12 @@ DEAD_LETTERS = Counter(
 for _code in get_args(RejectionCode):
     # From 0 on, or Prometheus would not see the first one of a code as a rise.
     DEAD_LETTERS.labels(_code)
+DEAD_LETTERS_WITHOUT_VALUE = Counter(
+    "activity_dead_letters_without_value",
+    "Dead letters whose records the dead-letter topic refuses, by its error: they only name the record."
+    " A rise: see the topic's settings, and look for the records in their own topics.",
+    ["refusal"],
+)
 BATCH_RECORDS = Histogram(
     "activity_batch_records",
     "Records of one batch. Large: there is a backlog.",

@@ -220,7 +220,7 @@ async def test_a_producer_cancelled_while_it_starts_is_not_kept(
         silent_server() as address,
         DeadLetterProducer(group.kafka(bootstrap_servers=address)) as producer,
     ):
-        first = asyncio.create_task(producer.send([Letter("t", record, [])]))
+        first = asyncio.create_task(producer.try_each([Letter("t", record, [])]))
         await asyncio.sleep(0)
         done, _ = await asyncio.wait({first}, timeout=0.2)
         assert not done
@@ -228,7 +228,7 @@ async def test_a_producer_cancelled_while_it_starts_is_not_kept(
         await asyncio.wait({first})
 
         with pytest.raises(KafkaError):
-            await asyncio.wait_for(producer.send([Letter("t", record, [])]), 20)
+            await asyncio.wait_for(producer.try_each([Letter("t", record, [])]), 20)
 
 
 def both_joined(*members: Member) -> Callable[[], Awaitable[bool]]:
