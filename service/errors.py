@@ -6,6 +6,7 @@ ActivityError
 ├── Rejected                   a record that can never be applied (contract 1.6)
 ├── RequestError               an answer other than 200; each class is one row of contract 3.6
 │   ├── InvalidRequest         400, names its parameter
+│   │   └── UnknownParameters  400, names each of them
 │   ├── Unauthorized           401
 │   ├── NotFound               404
 │   ├── MethodNotAllowed       405
@@ -17,6 +18,7 @@ ActivityError
     └── StoreTimeout           a query ran past its time limit (504)
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 RejectionCode = Literal[
@@ -82,6 +84,23 @@ class InvalidRequest(RequestError):
     def __init__(self, message: str, *, parameter: str | None = None) -> None:
         super().__init__(message)
         self.parameter = parameter
+
+    @property
+    def field_errors(self) -> Mapping[str, str]:
+        """What is wrong, by parameter."""
+        return {self.parameter: self.message} if self.parameter else {}
+
+
+class UnknownParameters(InvalidRequest):
+    """Parameters that do not exist, in a request that asked to be told (`Prefer: handling=strict`)."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__(" ".join(texts.values()), parameter=next(iter(texts)))
+        self._texts = texts
+
+    @property
+    def field_errors(self) -> Mapping[str, str]:
+        return self._texts
 
 
 class Unauthorized(RequestError):

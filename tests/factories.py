@@ -1086,12 +1086,13 @@ def _choice(good: Sequence[str], bad: Sequence[str]) -> _Parameter:
 
 
 def _list(values: Sequence[str], bad: Sequence[str]) -> _Parameter:
-    """Comma lists of one to three values, an empty part now and then."""
-    lists = st.lists(_mostly(*values, rarely=[""]), min_size=1, max_size=3).map(",".join)
+    """Comma lists of one to three values, an empty part or blanks now and then."""
+    parts = _mostly(*values, rarely=["", " ", f" {values[0]}", f"{values[0]}\t"])
+    lists = st.lists(parts, min_size=1, max_size=3).map(",".join)
     return _Parameter(st.one_of(st.sampled_from(values), lists), st.sampled_from(bad))
 
 
-_BAD_IDS = ["a b", "é", "x" * 129, "lead_1,{}", '{"$gt":""}', "a\0b", " lead_1", "$ne"]
+_BAD_IDS = ["a b", "é", "x" * 129, "lead_1,{}", '{"$gt":""}', "a\0b", "lead 1", "$ne", "", " ,"]
 _BAD_DATES = ["now", "2026-01-02T10:00", "$gt", "0000-01-01", "2026-01-02T10:00:00+24:00", "5"]
 _DATES = [
     *INSTANTS,
@@ -1136,17 +1137,21 @@ PARAMETERS: dict[str, _Parameter] = {
         ["id", "-user_id", "date_created,id", "--date_created"],
     ),
     "thread_emails": _choice(["true", "only", "true", "only", "false", ""], ["yes", "True", "1"]),
-    "_limit": _choice(["1", "2", "3", "5", "100", "0", "", "007"], ["101", *_NUMBERS]),
+    "_limit": _choice(["1", "2", "3", "5", "100", "0", "", " ", "007"], ["101", *_NUMBERS]),
     "_skip": _choice(["0", "1", "3", "250000", ""], ["250001", *_NUMBERS]),
     "_fields": _FIELDS,
     "_fields[0]": _FIELDS,
     "_fields[12]": _FIELDS,
+    "id__in[]": _list([*ACTIVITIES, *GIVEN_THREADS], _BAD_IDS),
+    "lead_id__in[1]": _list([*LEADS, "lead_none"], _BAD_IDS),
+    "_type[]": _TYPES,
+    "_limit[]": _choice(["1"], ["1", ""]),
     "_cursor": _choice([""], ["x", "eyJ9.x.y", "0" * 5000]),
     "unknown": _choice(["", "1", '{"$ne":1}'], ["\0"]),
     "$where": _choice(["1"], ["{"]),
     "lead_id[$gt]": _choice([""], ["1"]),
 }
-_NEED_A_LEAD = ("user_id", "contact_id", "_type", "_type__in", "_order_by", "user_id__in")
+_NEED_A_LEAD = ("user_id", "contact_id", "_type", "_type[]", "_order_by", "user_id__in")
 _FREE = ("thread_emails", "_limit", "_skip", "_fields", "organization_id", "lead_id__in", "id__in")
 _ZONES = ["-4", "5.5", "-0.0", "0", "14", "-14", "+1", "-3.3333333333333335"]
 _BAD_ZONES = ["14.5", "x", "nan", "1e1", "5,5", "-15"]
@@ -1161,7 +1166,8 @@ def requests(draw: st.DrawFn, ids: Sequence[str] = ACTIVITIES) -> Request:
     kind = draw(st.sampled_from(["one", "wild", *["clean"] * 6, "wrong"]))
     if kind == "one":
         path = base + draw(_mostly(*ids, rarely=["a b", "none", "call"]))
-        return Request(path, draw(_given("_fields", "_fields[0]", "lead_id")), {})
+        given = draw(_given("_fields", "_fields[0]", "lead_id"))
+        return Request(path, given, draw(_headers(_ZONES)))
     has_lead = draw(st.integers(0, 3)) > 0
     wanted = _NEED_A_LEAD + _FREE + _FREE if has_lead else _FREE
     names = draw(st.lists(st.sampled_from(wanted), max_size=4, unique=True))
@@ -1187,10 +1193,22 @@ def _given(*names: str) -> st.SearchStrategy[list[tuple[str, str]]]:
     return st.lists(pairs, max_size=2)
 
 
+_PREFERENCES = [
+    "handling=strict",
+    'respond-async, Handling = "STRICT"; a=b',
+    'wait="1, handling=lenient", handling=strict',
+    "handling=strict, handling=lenient",
+    "handling=lenient, handling=strict",
+    "handling",
+]
+
+
 def _headers(zones: Sequence[str]) -> st.SearchStrategy[dict[str, str]]:
-    """In a quarter of the requests with a zone."""
+    """In a quarter of the requests with a zone, in a sixth with a preference."""
     with_zone = st.sampled_from(zones).map(lambda zone: {"X-TZ-Offset": zone})
-    return st.integers(0, 3).flatmap(lambda one: st.just({}) if one else with_zone)
+    with_preference = st.sampled_from(_PREFERENCES).map(lambda text: {"Prefer": text})
+    choices = [st.just({})] * 7 + [with_zone] * 3 + [with_preference] * 2
+    return st.sampled_from(choices).flatmap(lambda one: one)
 
 
 def _with_or_without_slash(path: str) -> st.SearchStrategy[str]:

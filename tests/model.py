@@ -836,31 +836,95 @@ class Question:
 
 def values_of(parameters: Parameters, name: str) -> list[str]:
     """Contract 3.2: a repeated parameter and a comma list mean the same, an empty value counts as
-    absent (so `a,,b` is `a,b`)."""
+    absent (so `a,,b` is `a,b`), blanks around the parts of a list do not count."""
     texts = [text for given, value in parameters if given == name for text in value.split(",")]
-    return [text for text in texts if text]
+    return [text.strip() for text in texts if text.strip()]
+
+
+def plain_name(name: str) -> str:
+    """Contract 3.2: `name[]` and `name[0]` mean `name`."""
+    item = re.fullmatch(r"(.*)\[[0-9]*\]", name, re.DOTALL)
+    return item[1] if item and item[1] in ONE_VALUE | LISTS else name
+
+
+ONE_VALUE = {"_limit", "_skip", "_order_by", "thread_emails", "_cursor", *BOUNDS}
+COMMON_LISTS = {"id__in", "organization_id", "_type", "_type__in", "_fields"} | {
+    f"{name}{how}" for name in ("lead_id", "user_id", "contact_id") for how in ("", "__in")
+}
+LISTS = COMMON_LISTS.union(*(row.id_filters | row.text_filters for row in TYPES))
+
+
+def known_names(own: Type | None) -> set[str]:
+    """Contract 3.1 and 3.2: the parameters of a listing."""
+    return ONE_VALUE | COMMON_LISTS | (own.id_filters | own.text_filters if own else set())
+
+
+def is_strict(headers: Mapping[str, str]) -> bool:
+    """RFC 7240: `handling=strict` in a `Prefer` header; the first of a name counts."""
+    text = {key.lower(): value for key, value in headers.items()}.get("prefer", "")
+    for preference in _preferences(text):
+        name, _, value = preference.split(";")[0].partition("=")
+        if name.strip().lower() == "handling":
+            return value.strip().strip('"').lower() == "strict"
+    return False
+
+
+def _preferences(text: str) -> list[str]:
+    """Split at commas that stand in no quoted string."""
+    found, is_quoted, is_escaped = [""], False, False
+    for letter in text:
+        if letter == "," and not is_quoted:
+            found.append("")
+            continue
+        if letter == '"' and not is_escaped:
+            is_quoted = not is_quoted
+        is_escaped = is_quoted and letter == "\\" and not is_escaped
+        found[-1] += letter
+    return found
+
+
+def unknown_parameters(
+    parameters: Parameters, headers: Mapping[str, str], known: Iterable[str]
+) -> Refusal | None:
+    """Contract 3.2: a strict request is told of each parameter that does not exist."""
+    names = [name for name, _ in parameters if plain_name(name) not in set(known)]
+    if not names or not is_strict(headers):
+        return None
+    return Refusal([Fault((name,)) for name in names])
 
 
 class Reading:
     """One request being read: collects its faults, all of them."""
 
     def __init__(self, parameters: Parameters, headers: Mapping[str, str]) -> None:
-        self.parameters = parameters
+        self.parameters = [(plain_name(name), value) for name, value in parameters]
         self.refusal = Refusal()
+        for name, _ in parameters:
+            # silent: also where its value is empty
+            if plain_name(name) != name and plain_name(name) in ONE_VALUE:
+                self.refusal.add(plain_name(name))
         self.zone = self._zone({key.lower(): value for key, value in headers.items()})
 
     def single(self, name: str) -> str | None:
         """A parameter that has one value. Two are a comma list, hence a fault."""
         # silent: the same value twice is two values
-        values = [value for given, value in self.parameters if given == name and value]
+        given = [value for key, value in self.parameters if key == name]
+        values = [value for value in given if value.replace(",", "").strip()]
         if len(values) > 1:
             self.refusal.add(name)
             return None
         return values[0] if values else None
 
     def ids(self, name: str) -> frozenset[str] | None:
+        values = self.texts(name)
+        if not all(is_id(value) for value in values or ()):
+            self.refusal.add(name)
+        return values
+
+    def texts(self, name: str) -> frozenset[str] | None:
+        """A filter by ids: where it is given, it names at least one."""
         values = values_of(self.parameters, name)
-        if not all(is_id(value) for value in values):
+        if not values and any(given == name for given, _ in self.parameters):
             self.refusal.add(name)
         return frozenset(values) if values else None
 
@@ -912,9 +976,7 @@ class Reading:
 
     def fields(self) -> frozenset[str] | None:
         """Contract 3.2, row `_fields`; None = not asked for."""
-        given = [name for name, _ in self.parameters if re.fullmatch(r"_fields(\[[0-9]+\])?", name)]
-        names = {text for name in dict.fromkeys(given) for text in values_of(self.parameters, name)}
-        return frozenset(names) or None
+        return frozenset(values_of(self.parameters, "_fields")) or None
 
     def _zone(self, headers: Mapping[str, str]) -> int:
         """Contract 3.2: hours from -14 to 14, in nanoseconds."""
@@ -931,11 +993,14 @@ def read_question(
     parameters: Parameters, organization: str, headers: Mapping[str, str], own: Type | None
 ) -> Question | Refusal:
     """Contract 3.2 and 3.3: every parameter and every rule between them."""
+    strict = unknown_parameters(parameters, headers, known_names(own))
+    if strict is not None:
+        return strict
     reading = Reading(parameters, headers)
     refusal = reading.refusal
     filters = {name: reading.ids(name) for name in _id_filters(own)}
     for name in own.text_filters if own else ():
-        filters[name] = frozenset(values_of(parameters, name)) or None
+        filters[name] = reading.texts(name)
     organizations = reading.ids("organization_id")
     type_filters = {name: reading.types(name) for name in ("_type", "_type__in")}
     order = reading.choice(
@@ -962,15 +1027,16 @@ def read_question(
         if order.endswith("activity_at"):
             refusal.add("_order_by")
     for name in BOUNDS:
-        if values_of(parameters, name) and not name.startswith(order.lstrip("-")):
+        if bounds[name] is not None and not name.startswith(order.lstrip("-")):
             refusal.add(name)
     types = _emitted_types(type_filters.values(), own, mode)
     if (1 if leads is None else len(leads)) * len(types.names) > 200 and (
         (skip or 0) > MAX_SKIP_ABOVE_200_SCANS
     ):
         refusal.add("_skip", text=f"max_skip = {MAX_SKIP_ABOVE_200_SCANS}")
-    if values_of(parameters, "_cursor"):
-        refusal.add(*(["_cursor", "_skip"] if values_of(parameters, "_skip") else ["_cursor"]))
+    if values_of(reading.parameters, "_cursor"):
+        has_skip = bool(values_of(reading.parameters, "_skip"))
+        refusal.add(*(["_cursor", "_skip"] if has_skip else ["_cursor"]))
     if refusal.faults:
         return refusal
     return Question(
@@ -1039,14 +1105,9 @@ def with_params(query: Parameters, params: Mapping[str, Any]) -> list[tuple[str,
     texts = {name: _param_text(value) for name, value in body.items() if value is not None}
     if any(text is None for text in texts.values()):
         return None
-    overridden = {_parameter_of(name) for name in body}
-    kept = [(name, value) for name, value in query if _parameter_of(name) not in overridden]
+    overridden = {plain_name(name) for name in body}
+    kept = [(name, value) for name, value in query if plain_name(name) not in overridden]
     return kept + [(name, text) for name, text in texts.items() if text is not None]
-
-
-def _parameter_of(name: str) -> str:
-    """Silent: `_fields[0]=a&_fields[1]=b` is how `_fields` may be written, so it is that parameter."""
-    return "_fields" if re.fullmatch(r"_fields\[[0-9]+\]", name) else name
 
 
 def _param_text(value: Any) -> str | None:
@@ -1184,9 +1245,11 @@ class Model:
         if not is_known:
             return 404, None
         if path.strip("/").removeprefix("api/v1/") == "me":
-            return 200, _me(organization)
+            refusal = unknown_parameters(parameters, headers or {}, ())
+            return (400, refusal) if refusal else (200, _me(organization))
         if id_ is not None:
-            return self._single(own, id_, parameters, organization)
+            refusal = unknown_parameters(parameters, headers or {}, ["_fields"])
+            return (400, refusal) if refusal else self._single(own, id_, parameters, organization)
         question = read_question(parameters, organization, headers or {}, own)
         if isinstance(question, Refusal):
             return 400, question

@@ -1,7 +1,9 @@
 """From what went wrong to what the client reads (contract 3.6): one table, nothing internal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from service.api.answers import Answer, to_answer
@@ -68,20 +70,23 @@ def to_error_answer(error: Exception, allowance: Allowance | None = None) -> Ans
     text = printable(failure.text or str(error))
     if failure.retry_after_seconds is not None:
         return _to_later(text, failure.status, failure.retry_after_seconds, {}, failure.headers)
-    parameter = error.parameter if isinstance(error, InvalidRequest) else None
-    return error_answer(failure.status, text, parameter, failure.headers)
+    fields = error.field_errors if isinstance(error, InvalidRequest) else {}
+    return error_answer(failure.status, text, fields, failure.headers)
 
 
 def error_answer(
-    status: int, text: str, parameter: str | None = None, headers: dict[str, str] | None = None
+    status: int,
+    text: str,
+    fields: Mapping[str, str] = MappingProxyType({}),
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Answer:
-    """A failure that asking again does not mend."""
+    """A failure that asking again does not mend; `fields` are texts by parameter."""
     content = {
         "error": text,
-        "errors": [] if parameter else [text],
-        "field-errors": {printable(parameter): text} if parameter else {},
+        "errors": [] if fields else [text],
+        "field-errors": {printable(name): printable(said) for name, said in fields.items()},
     }
-    return to_answer(content, status, **(headers or {}))
+    return to_answer(content, status, **headers)
 
 
 def _to_refusal(error: RateLimited, allowance: Allowance) -> Answer:

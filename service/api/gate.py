@@ -19,6 +19,7 @@ from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
 from service.api.outbox import Outbox, OutgoingResponse
 from service.api.parameters import overrides_method, read_parameters, read_query
+from service.api.preferences import is_strict
 from service.api.rate_limits import Allowance, RateLimits
 from service.api.readiness import Readiness
 from service.errors import MethodNotAllowed, RateLimited, StoreError
@@ -43,6 +44,7 @@ class Progress:
     request_id: str
     route: str = "unknown"
     allowance: Allowance | None = None
+    is_strict: bool = False
 
 
 class Gate:
@@ -104,6 +106,7 @@ class Gate:
         route, activity_id = self._routes.find(path)
         progress.route = route.path
         _require_read(request)
+        progress.is_strict = is_strict(request.headers.getall("Prefer", ()))
         query = read_query(request)
         call = Call(
             caller=caller,
@@ -111,6 +114,7 @@ class Gate:
             parameters=await read_parameters(request, query),
             tz_offset=request.headers.get("X-TZ-Offset"),
             id=activity_id,
+            is_strict=progress.is_strict,
         )
         self._readiness.require_indexes()
         self._outbox.require_room()
@@ -141,6 +145,8 @@ async def to_response(
         headers["Content-Encoding"] = coding
     if progress.allowance is not None:
         headers |= progress.allowance.headers()
+    if progress.is_strict:
+        headers["Preference-Applied"] = "handling=strict"
     return OutgoingResponse(outbox, body=body, status=answer.status, headers=headers)
 
 

@@ -11,7 +11,7 @@ from service.api.answers import Answer, to_answer
 from service.api.parameters import Pairs, to_query_string
 from service.errors import NotFound
 from service.listing.cursor import Cursors
-from service.listing.parser import parse_fields, parse_query
+from service.listing.parser import parse_fields, parse_query, require_known
 from service.settings import HttpSettings
 from service.store.keys import ApiKey
 from service.store.mongo import Mongo
@@ -27,13 +27,15 @@ _ID = re.compile(ID_PATTERN)
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a handler knows of a request. `query` is the query string alone, `parameters` with the
-    `_params` of a body laid over it; `id` is what stands in the path behind the route's own."""
+    `_params` of a body laid over it; `id` is what stands in the path behind the route's own;
+    `is_strict` asks that unknown parameters be refused."""
 
     caller: ApiKey
     query: Pairs
     parameters: Pairs
     tz_offset: str | None
     id: str
+    is_strict: bool = False
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -100,6 +102,7 @@ class Handlers:
             own_type=own_type,
             tz_offset=call.tz_offset,
             cursors=self._cursors,
+            is_strict=call.is_strict,
         )
         page = await find_page(
             self._mongo,
@@ -121,7 +124,7 @@ class Handlers:
                 call.caller.organization_id,
                 call.id,
                 type_name=own_type.name if own_type else None,
-                fields=parse_fields(call.parameters),
+                fields=parse_fields(call.parameters, is_strict=call.is_strict),
                 max_seconds=self._settings.query_max_seconds,
                 max_page_bytes=self._settings.max_page_bytes,
             )
@@ -131,6 +134,8 @@ class Handlers:
 
     async def get_me(self, call: Call) -> Answer:
         """The caller is its key: clients read `organizations[0]` before anything else."""
+        if call.is_strict:
+            require_known(call.parameters, ())
         caller = call.caller
         organization = {"id": caller.organization_id, "name": caller.organization_id}
         return to_answer(

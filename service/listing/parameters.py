@@ -20,7 +20,7 @@ MAX_LEADS = 100
 MAX_IDS = 100
 CUSTOM = "Custom"
 CUSTOM_TYPE_PREFIX = "actitype_"
-_FIELDS_ITEM = re.compile(r"_fields\[[0-9]+\]")
+_LIST_ITEM = re.compile(r"(\w+)\[[0-9]*\]")
 
 
 class Form(Enum):
@@ -34,6 +34,10 @@ class Form(Enum):
     DATETIME = "datetime"
     CHOICE = "choice"
     CURSOR = "cursor"
+
+
+_ID_FILTERS = frozenset({Form.IDS, Form.TEXTS})
+_LISTS = _ID_FILTERS | {Form.TYPES, Form.FIELDS}
 
 
 class OneLead(Enum):
@@ -62,6 +66,15 @@ class Parameter:
     choices: tuple[str, ...] = ()
     default: str | int | None = None
     own_list: str | None = None
+
+    @property
+    def takes_list(self) -> bool:
+        return self.form in _LISTS
+
+    @property
+    def is_id_filter(self) -> bool:
+        """Whether it must name an id where it is given: an empty one would widen the listing."""
+        return self.form in _ID_FILTERS
 
     def needs_one_lead(self, own_type: ActivityType | None) -> bool:
         return self.one_lead is OneLead.ALWAYS or (
@@ -178,7 +191,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "_fields",
         Form.FIELDS,
-        "Only these keys; _all = all, the heavy ones too. Also as _fields[0]=a&_fields[1]=b.",
+        "Only these keys; _all = all, the heavy ones too.",
     ),
     Parameter(
         "_cursor",
@@ -221,6 +234,11 @@ def parameters_of(own_type: ActivityType | None) -> Mapping[str, Parameter]:
     )
 
 
+_NAMES = frozenset(row.name for row in PARAMETERS)
+
+
 def to_stem(name: str) -> str:
-    """`_fields[0]` and `_fields` are one parameter; any other name stands for itself."""
-    return "_fields" if _FIELDS_ITEM.fullmatch(name) else name
+    """`name[]` and `name[0]`, as some clients write lists, are the parameter `name`; any other
+    name stands for itself."""
+    item = _LIST_ITEM.fullmatch(name) if name.endswith("]") else None
+    return item[1] if item is not None and item[1] in _NAMES else name

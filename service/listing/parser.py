@@ -1,14 +1,17 @@
 """From the parameters of a request to a `Query` (contract 3.2 to 3.4).
 
 Whatever cannot be honoured raises `InvalidRequest`, which names the parameter and says what would
-be accepted. Unknown parameters and empty values are as if they were not there.
+be accepted. Empty values are as if they were not there, but for filters by ids, which would let
+everything through; unknown parameters too, unless the request is strict.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, cast
 
@@ -21,7 +24,7 @@ from service.activities.types import (
     TYPES,
     ActivityType,
 )
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, UnknownParameters
 from service.listing.cursor import Cursors
 from service.listing.datetimes import Operator, parse_bound, parse_tz_offset
 from service.listing.parameters import (
@@ -44,6 +47,13 @@ Mode = Literal["false", "true", "only"]
 _ID = re.compile(ID_PATTERN)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile("[0-9]+")
+_DATETIMES = (
+    "a date-time is YYYY-MM-DD or YYYY-MM-DDThh:mm:ss, up to nine decimals, then Z, +hh:mm, -hh:mm"
+    " or nothing, of the years 1 to 9999, such as 2026-01-02T10:00:00Z"
+)
+# How many unknown names are told, and how much of each is compared.
+_MAX_HINTS = 5
+_MAX_COMPARED = 40
 _ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
 _MEMBER_FIELDS = ("user_id", "contact_id")
@@ -74,13 +84,16 @@ def parse_query(
     own_type: ActivityType | None,
     tz_offset: str | None,
     cursors: Cursors,
+    is_strict: bool = False,
 ) -> Query:
     """The query of the listing (`own_type` None) or of one type's own list.
 
     `parameters` are decoded and in their order; `tz_offset` is the header's text. Raises
-    `InvalidRequest`.
+    `InvalidRequest`, and where `is_strict` also `UnknownParameters`.
     """
     known = parameters_of(own_type)
+    if is_strict:
+        require_known(parameters, known)
     values = _read_values(parameters, known, parse_tz_offset(tz_offset))
     sort = _to_sort(values.get("_order_by", "-date_created"))
     leads = _both(values.get("lead_id"), values.get("lead_id__in"))
@@ -108,9 +121,28 @@ def parse_query(
     return replace(query, after=cursors.decode(values["_cursor"], query))
 
 
-def parse_fields(parameters: Parameters) -> Fields | None:
-    """What `_fields` asks of a single activity; every other parameter is ignored there."""
+def parse_fields(parameters: Parameters, *, is_strict: bool = False) -> Fields | None:
+    """What `_fields` asks of a single activity; every other parameter is unknown there."""
+    if is_strict:
+        require_known(parameters, _ONLY_FIELDS)
     return _to_fields(_read_values(parameters, _ONLY_FIELDS, timedelta()).get("_fields"))
+
+
+def require_known(parameters: Parameters, known: Iterable[str]) -> None:
+    """Raises `UnknownParameters` where a name is not among `known`."""
+    names = list(known)
+    unknown = dict.fromkeys(name for name, _ in parameters if to_stem(name) not in names)
+    if unknown:
+        raise UnknownParameters(
+            {name: _to_hint(name, names) for name in islice(unknown, _MAX_HINTS)}
+        )
+
+
+def _to_hint(name: str, known: Sequence[str]) -> str:
+    """Comparing takes time quadratic in the length of a name, of which the beginning is enough."""
+    text = f"{_printable(name)}: there is no such parameter here"
+    nearest = get_close_matches(name[:_MAX_COMPARED], known, n=1, cutoff=0)
+    return f"{text}; the nearest is {nearest[0]}." if nearest else f"{text}; none is accepted."
 
 
 # --- texts to values, each parameter by itself --------------------------------------------------
@@ -123,41 +155,52 @@ def _read_values(
     given: dict[str, list[str]] = {}
     for name, text in parameters:
         stem = to_stem(name)
-        if text and stem in known:
-            given.setdefault(stem, []).append(text)
-    values = {}
-    for name, texts in given.items():
-        parameter = known[name]
-        value = _READERS[parameter.form](parameter, texts, offset)
-        if value is not None:
-            values[name] = value
-    return values
+        if stem not in known:
+            continue
+        if stem != name and not known[stem].takes_list:
+            _refuse(stem, "it takes one value, and no list")
+        texts = given.setdefault(stem, [])
+        if not _is_empty(text):
+            texts.append(text)
+    return {
+        name: _READERS[known[name].form](known[name], texts, offset)
+        for name, texts in given.items()
+        if texts or _must_name_ids(known[name])
+    }
 
 
-def _read_list(_: Parameter, texts: list[str], __: timedelta) -> frozenset[str] | None:
-    return frozenset(part for text in texts for part in text.split(",") if part) or None
+def _is_empty(text: str) -> bool:
+    return not text.replace(",", "").strip()
 
 
-def _read_texts(parameter: Parameter, texts: list[str], offset: timedelta) -> frozenset[str] | None:
+def _must_name_ids(parameter: Parameter) -> bool:
+    """False where the parameter counts as absent without a value; else refuses it."""
+    if parameter.is_id_filter:
+        _refuse(parameter.name, "it names no id; ids are accepted, or no such parameter at all")
+    return False
+
+
+def _read_list(_: Parameter, texts: list[str], __: timedelta) -> frozenset[str]:
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return frozenset(part for part in parts if part)
+
+
+def _read_texts(parameter: Parameter, texts: list[str], offset: timedelta) -> frozenset[str]:
     if any(map(_SURROGATE.search, texts)):
         _refuse(parameter.name, "UTF-8 is accepted")
     return _read_list(parameter, texts, offset)
 
 
-def _read_ids(parameter: Parameter, texts: list[str], offset: timedelta) -> frozenset[str] | None:
+def _read_ids(parameter: Parameter, texts: list[str], offset: timedelta) -> frozenset[str]:
     ids = _read_list(parameter, texts, offset)
-    if ids is None:
-        return None
     if not all(map(_ID.fullmatch, ids)):
         _refuse(parameter.name, "ids of 1 to 128 of A-Z a-z 0-9 _ - . : @ are accepted")
     _check_count(parameter.name, ids, parameter.maximum)
     return ids
 
 
-def _read_types(parameter: Parameter, texts: list[str], offset: timedelta) -> _Types | None:
+def _read_types(parameter: Parameter, texts: list[str], offset: timedelta) -> _Types:
     words = _read_list(parameter, texts, offset)
-    if words is None:
-        return None
     custom = frozenset(word for word in words if _is_custom_type(word))
     for word in words - custom:
         if word not in TYPE_NAMES:
@@ -183,8 +226,8 @@ def _read_number(parameter: Parameter, texts: list[str], _: timedelta) -> int:
 def _read_datetime(parameter: Parameter, texts: list[str], offset: timedelta) -> int:
     try:
         return parse_bound(_only(parameter, texts), cast("Operator", parameter.operator), offset)
-    except ValueError as error:
-        _refuse(parameter.name, str(error))
+    except ValueError:
+        _refuse(parameter.name, _DATETIMES)
 
 
 def _read_choice(parameter: Parameter, texts: list[str], _: timedelta) -> str:

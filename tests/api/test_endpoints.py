@@ -207,6 +207,43 @@ async def test_a_limit_of_zero_has_no_link(api: Api) -> None:
     assert reply.next is None
 
 
+# --- strict handling ----------------------------------------------------------------------------
+
+STRICT = {"Prefer": "handling=strict"}
+
+
+async def test_a_strict_request_is_told_its_slips(api: Api) -> None:
+    await api.apply(notes(1))
+
+    for path in ("/activity/", "/activity/note/", "/activity/acti_0/", "/me/"):
+        asked = [("leadid", "lead_1"), ("limit", "5")]
+        refused = await api.ask(path, asked, headers=STRICT)
+        lenient = await api.ask(path, asked, headers={"Prefer": "handling=lenient"})
+
+        assert refused.status == 400, path
+        assert list(refused.content["field-errors"]) == ["leadid", "limit"]
+        assert refused.headers["Preference-Applied"] == "handling=strict"
+        assert lenient.status == 200
+        assert "Preference-Applied" not in lenient.headers
+
+
+async def test_a_strict_request_without_slips_is_answered(api: Api) -> None:
+    for path in ("/activity/", "/me/"):
+        reply = await api.ask(path, headers=STRICT)
+
+        assert reply.status == 200
+        assert reply.headers["Preference-Applied"] == "handling=strict"
+
+
+async def test_a_body_is_held_to_strictness_too(api: Api) -> None:
+    for params, status in (({"leadid": "lead_1"}, 400), ({"leadid": None}, 200)):
+        headers = OVERRIDE | STRICT
+        sent = {"_params": params}
+        reply = await api.ask("/activity/", method="POST", headers=headers, json=sent)
+
+        assert reply.status == status
+
+
 # --- `_params` ----------------------------------------------------------------------------------
 
 
@@ -232,14 +269,21 @@ PARAMS: list[tuple[str, Any, Any]] = [
     ("?_limit=1&_cursor=", {"_params": {"_cursor": "x"}}, (400, ["_cursor"])),
     ("", {"_params": {"id__in": ["acti_1", "acti_3"]}}, ["acti_3", "acti_1"]),
     ("?id__in=acti_0", {"_params": {"id__in": "acti_1,acti_3"}}, ["acti_3", "acti_1"]),
-    ("?id__in=acti_0", {"_params": {"id__in": []}}, 5),
-    ("?id__in=acti_0", {"_params": {"id__in": ""}}, 5),
+    ("?id__in=acti_0", {"_params": {"id__in": []}}, (400, ["id__in"])),
+    ("?id__in=acti_0", {"_params": {"id__in": ""}}, (400, ["id__in"])),
+    ("?id__in=acti_0", {"_params": {"id__in": [""]}}, (400, ["id__in"])),
+    ("?id__in=acti_0", {"_params": {"id__in": None}}, 5),
+    ("", {"_params": {"_type": [], "_fields": [], "_limit": 1}}, ["acti_4"]),
+    ("?_limit[]=1", {"_params": {"_limit": 1}}, ["acti_4"]),
+    ("?_limit[]=1", {}, (400, ["_limit"])),
     ("", {"_params": {"thread_emails": True, "_limit": 1}}, ["acti_4"]),
     ("", {"_params": {"thread_emails": False, "_limit": 1}}, ["acti_4"]),
     ("?_fields[0]=id&_limit=1", {"_params": {"_fields": ["id", "note"]}}, ["acti_4"]),
     ("", {"_params": {"_limit": 1, "_limit ": 7}}, ["acti_4"]),
     ("", b'{"_params": {"id__in": 12345678901234567890123}}', []),
-    ("?id__in=acti_0", {"_params": {"id__in[0]": "acti_1"}}, ["acti_0"]),
+    ("?id__in=acti_0", {"_params": {"id__in[0]": "acti_1"}}, ["acti_1"]),
+    ("?id__in[]=acti_0&id__in[]=acti_2", {"_params": {}}, ["acti_2", "acti_0"]),
+    ("?id__in[]=acti_0&id__in[]=acti_2", {"_params": {"id__in": ["acti_1"]}}, ["acti_1"]),
     ("", b'{"_params": {"_limit": 1, "_limit": 2}}', ["acti_4", "acti_3"]),
     ("", {"_params": {"_limit": {"$gt": 1}}}, (400, ["_limit"])),
     ("", {"_params": {"unknown": {}}}, (400, ["unknown"])),
@@ -287,15 +331,16 @@ async def test_params_are_taken_on_every_path(api: Api) -> None:
         assert (sent.status, sent.body) == (got.status, got.body)
 
 
-async def test_only_numbered_fields_of_a_body_lie_over_those_of_the_query(api: Api) -> None:
+async def test_only_a_list_in_a_body_lies_over_that_of_the_query(api: Api) -> None:
     await api.apply(notes(1))
 
-    for name, expected in (("_fields[0]", {"note"}), ("_fields[x]", {"id"}), ("_fields[]", {"id"})):
+    names = (("_fields[0]", "note"), ("_fields[]", "note"), ("_fields[x]", "id"))
+    for name, expected in names:
         sent = {"_params": {name: "note"}}
         reply = await api.ask(
             "/activity/", [("_fields", "id")], method="POST", headers=OVERRIDE, json=sent
         )
-        assert set(reply.content["data"][0]) == expected, name
+        assert set(reply.content["data"][0]) == {expected}, name
 
 
 async def test_a_link_is_followed_by_sending_the_same_body(api: Api) -> None:

@@ -635,12 +635,35 @@ def test_lists_repeat_or_have_commas_and_empty_is_absent() -> None:
     for query in (
         [("lead_id", "lead_1,lead_2")],
         [("lead_id", "lead_1"), ("lead_id", "lead_2")],
-        [("lead_id__in", ",lead_1,,lead_2"), ("lead_id", ""), ("_limit", "")],
+        [("lead_id__in", ",lead_1,,lead_2"), ("_type", ""), ("_limit", " ")],
+        [("lead_id", " lead_1 ,lead_2")],
+        [("lead_id[]", "lead_1"), ("lead_id[3]", "lead_2")],
     ):
         assert ids(model, query) == ["b", "a"]
     assert ids(model, [("lead_id", "lead_1,lead_2"), ("lead_id__in", "lead_2,lead_3")]) == ["b"]
     assert ids(model, [("lead_id", "lead_1"), ("lead_id__in", "lead_3")]) == []
     assert ids(model, [("lead_id[$ne]", "x"), ("$where", "1"), ("foo", "")]) == ["c", "b", "a"]
+
+
+def test_an_empty_filter_by_ids_and_a_list_of_one_value_are_refused() -> None:
+    assert faulty(Model(), [("lead_id", "")]) == {"lead_id"}
+    assert faulty(Model(), [("id__in[]", " , ")]) == {"id__in"}
+    assert faulty(Model(), [("form_id", "")], "/activity/form_submission/") == {"form_id"}
+    assert faulty(Model(), [("_limit[]", "1")]) == {"_limit"}
+
+
+def test_a_strict_request_is_told_what_is_unknown() -> None:
+    asked = [("leadid", "a"), ("lead_id[]", "a"), ("_limit", "1")]
+
+    for path, unknown in (
+        ("/activity/", {"leadid"}),
+        ("/activity/acti_1/", {"leadid", "lead_id[]", "_limit"}),
+        ("/me/", {"leadid", "lead_id[]", "_limit"}),
+    ):
+        status, body = Model().get(path, asked, "orga_1", {"Prefer": "a=b, handling=strict"})
+        assert status == 400
+        assert {name for fault in body.faults for name in fault.parameters} == unknown
+        assert Model().get(path, asked, "orga_1", {"Prefer": "handling=lenient"})[0] != 400
 
 
 @pytest.mark.parametrize("name", ["lead_id", "lead_id__in", "id__in", "organization_id"])

@@ -1,5 +1,7 @@
 """Every rule of contract 3.2 to 3.4 for what may be asked, and in which words it is refused."""
 
+from operator import attrgetter
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -7,28 +9,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.activities.types import BY_NAME, TYPES
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, UnknownParameters
 from service.listing.cursor import Cursors
-from service.listing.parameters import PARAMETERS, Form, OneLead, parameters_of
-from service.listing.parser import parse_fields, parse_query
+from service.listing.parameters import PARAMETERS, Form, OneLead, Parameter, parameters_of
+from service.listing.parser import parse_fields, parse_query, require_known
 from service.listing.query import Bounds, Condition, Cursor, Fields, Query, Sort
 
 CURSORS = Cursors("a secret of sixteen characters")
 ALL_BUT_THREADS = tuple(row.name for row in TYPES if row.name != "EmailThread")
 NEW_YEAR = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 HOUR = 3_600_000
+NAME = attrgetter("name")
+ID_FILTERS = {Form.IDS, Form.TEXTS}
 LEAD = ("lead_id", "lead_1")
 
 Pair = tuple[str, str]
 
 
-def parse(*parameters: Pair, own: str | None = None, tz_offset: str | None = None) -> Query:
+def parse(
+    *parameters: Pair,
+    own: str | None = None,
+    tz_offset: str | None = None,
+    is_strict: bool = False,
+) -> Query:
     return parse_query(
         parameters,
         organization_id="orga_1",
         own_type=BY_NAME[own] if own else None,
         tz_offset=tz_offset,
         cursors=CURSORS,
+        is_strict=is_strict,
     )
 
 
@@ -50,9 +60,21 @@ def test_without_parameters_everything_newest_first() -> None:
     assert (query.sort, query.limit, query.skip) == (Sort("date_created", True), 100, 0)
 
 
-@pytest.mark.parametrize("name", [row.name for row in PARAMETERS])
-def test_an_empty_value_counts_as_absent(name: str) -> None:
-    assert parse((name, "")) == parse()
+EMPTY = ["", " ", ",", " ,\t, "]
+
+
+@pytest.mark.parametrize("name", [row.name for row in PARAMETERS if row.form not in ID_FILTERS])
+@pytest.mark.parametrize("value", EMPTY)
+def test_an_empty_value_counts_as_absent(name: str, value: str) -> None:
+    assert parse((name, value)) == parse()
+
+
+@pytest.mark.parametrize("row", [row for row in PARAMETERS if row.form in ID_FILTERS], ids=NAME)
+@pytest.mark.parametrize("value", EMPTY)
+def test_an_empty_filter_by_ids_is_refused(row: Parameter, value: str) -> None:
+    assert refusal((row.name, value), own=row.own_list)[0] == row.name
+    assert refusal((f"{row.name}[]", value), own=row.own_list)[0] == row.name
+    assert parse(LEAD, (row.name, value), (row.name, "a"), own=row.own_list)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +85,65 @@ def test_an_empty_value_counts_as_absent(name: str) -> None:
         ("lead_id[$gt]", ""),
         ("lead_id__ne", "x"),
         ("opportunity_id", "oppo_1"),
-        ("_fields[]", "id"),
+        ("_fields[x]", "id"),
+        ("_fields[0][0]", "id"),
+        ("opportunity_id[0]", "oppo_1"),
         ("_Limit", "1"),
     ],
 )
-def test_an_unknown_parameter_is_ignored(pair: Pair) -> None:
+def test_an_unknown_parameter_is_ignored_unless_the_request_is_strict(pair: Pair) -> None:
     assert parse(pair) == parse()
+
+    assert refusal(pair, is_strict=True)[0] == pair[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("leadid", "lead_id"),
+        ("lead_ids", "lead_id"),
+        ("limit", "_limit"),
+        ("order_by", "_order_by"),
+        ("type", "_type"),
+        ("date_created_gte", "date_created__gte"),
+        ("userId", "user_id"),
+    ],
+)
+def test_a_slip_is_told_the_nearest_parameter(name: str, nearest: str) -> None:
+    assert f"the nearest is {nearest}." in refusal((name, "1"), is_strict=True)[1]
+
+
+def test_every_slip_is_told_by_its_name() -> None:
+    with pytest.raises(UnknownParameters) as caught:
+        parse(("leadid", "a"), LEAD, ("limit", "5"), ("leadid", "b"), is_strict=True)
+
+    assert list(caught.value.field_errors) == ["leadid", "limit"]
+    assert caught.value.message == " ".join(caught.value.field_errors.values())
+
+
+def test_many_long_slips_cost_little() -> None:
+    names = [(f"{number}" + "_lead_id" * 2000, "") for number in range(2000)]
+    started = perf_counter()
+
+    with pytest.raises(UnknownParameters) as caught:
+        parse(*names, is_strict=True)
+
+    assert len(caught.value.field_errors) == 5
+    assert perf_counter() - started < 1
+
+
+def test_a_strict_request_takes_every_parameter_there_is() -> None:
+    for own_type in (None, *TYPES):
+        known = parameters_of(own_type)
+        require_known([(name, "") for name in known], known)
+        require_known([(f"{name}[0]", "") for name in known], known)
+    assert parse(LEAD, ("_limit", "1"), is_strict=True).limit == 1
+
+
+def test_a_single_activity_knows_fields_alone_where_it_is_strict() -> None:
+    assert parse_fields([("_fields[]", "id")], is_strict=True) == Fields(frozenset({"id"}))
+    with pytest.raises(UnknownParameters):
+        parse_fields([("lead_id", "lead_1")], is_strict=True)
 
 
 # --- lists --------------------------------------------------------------------------------------
@@ -80,11 +155,25 @@ def test_an_unknown_parameter_is_ignored(pair: Pair) -> None:
         [("lead_id", "a,b")],
         [("lead_id", "b"), ("lead_id", "a")],
         [("lead_id__in", "b,,a,")],
+        [("lead_id", " b , a\t")],
+        [("lead_id[]", "a"), ("lead_id[]", "b")],
+        [("lead_id__in[0]", "a"), ("lead_id__in[10]", "b"), ("lead_id__in", "a")],
         [("lead_id", "a,b"), ("lead_id__in", "a"), ("lead_id__in", "b,c")],
     ],
 )
 def test_a_comma_list_a_repetition_and_both_filters_mean_the_same(parameters: list[Pair]) -> None:
     assert parse(*parameters).leads == ("a", "b")
+
+
+@pytest.mark.parametrize("row", PARAMETERS, ids=NAME)
+@pytest.mark.parametrize("suffix", ["[]", "[0]", "[17]"])
+def test_only_what_takes_a_list_may_be_written_as_one(row: Parameter, suffix: str) -> None:
+    value = "Call" if row.form is Form.TYPES else "some_id"
+    if row.form in ID_FILTERS | {Form.TYPES, Form.FIELDS}:
+        written = parse(LEAD, (f"{row.name}{suffix}", value), own=row.own_list)
+        assert written == parse(LEAD, (row.name, value), own=row.own_list)
+    else:
+        assert refusal((f"{row.name}{suffix}", "1"))[0] == row.name
 
 
 def test_two_filters_on_one_field_both_hold() -> None:
@@ -293,7 +382,11 @@ def test_naive_times_are_in_the_callers_zone(
     "text", ["now", "2026-01-02T10:00", "$gt", "0000-01-01", "2026-02-30", "5", "2026-01-02 10:00"]
 )
 def test_what_is_no_date_time_is_refused(text: str) -> None:
-    assert refusal(("date_created__gt", text))[0] == "date_created__gt"
+    name, message = refusal(("date_created__gt", text))
+
+    assert name == "date_created__gt"
+    assert "YYYY-MM-DDThh:mm:ss" in message
+    assert "1 to 9999" in message
 
 
 @pytest.mark.parametrize(
@@ -433,7 +526,7 @@ def test_custom_types_are_filtered_by_name_and_by_id(
     assert query.only_custom_types == custom
 
 
-@pytest.mark.parametrize("name", ["call", "Fax", "$in", "actitype_", "actitype_a b", "Email "])
+@pytest.mark.parametrize("name", ["call", "Fax", "$in", "actitype_", "actitype_a b", "E mail"])
 def test_an_unknown_type_is_refused_by_its_name(name: str) -> None:
     parameter, message = refusal(LEAD, ("_type", f"Note,{name}"))
 
@@ -470,6 +563,7 @@ def test_the_callers_own_organization_changes_nothing(text: str) -> None:
         [("_fields", "id,note")],
         [("_fields[0]", "id"), ("_fields[1]", "note")],
         [("_fields", "id"), ("_fields", ",note")],
+        [("_fields[]", " id"), ("_fields[]", "note ")],
     ],
 )
 def test_fields_come_in_every_form(parameters: list[Pair]) -> None:
