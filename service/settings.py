@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -93,6 +94,13 @@ OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
+Origin = Annotated[
+    str,
+    StringConstraints(
+        to_lower=True,
+        pattern=r"^(?i)[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$",
+    ),
+]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -255,6 +263,11 @@ class HttpSettings(Section):
     rate_limit: str = Field(
         "60/second",
         description="per key and process: so many a second, minute, hour, day or week; empty = off",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="pages of these origins may ask, comma separated, as in"
+        " https://app.example.com; empty = none",
     )
     max_page_bytes: int = Field(
         32 * MEBIBYTE, ge=MEBIBYTE, le=1024 * MEBIBYTE, description="a larger page is a 400"

@@ -13,6 +13,7 @@ from service.api.failures import error_answer
 from service.api.gate import Gate, common_headers, to_request_id
 from service.api.handlers import Handlers
 from service.api.openapi import render_document
+from service.api.origins import Origins
 from service.api.outbox import Outbox
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
@@ -47,6 +48,7 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
         openapi=render_document(),
         authentication=Authentication(ask_for_key, max_age_seconds=settings.key_cache_seconds),
         rate_limits=RateLimits(settings.rate_limit),
+        origins=Origins(settings.cors_origins),
         capacity=capacity,
         outbox=Outbox(settings.max_page_bytes * settings.max_requests_in_flight),
         readiness=readiness,

@@ -17,18 +17,20 @@ from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
+from service.api.origins import Origins
 from service.api.outbox import Outbox, OutgoingResponse
 from service.api.parameters import overrides_method, read_parameters, read_query
 from service.api.preferences import is_strict
 from service.api.rate_limits import Allowance, RateLimits
 from service.api.readiness import Readiness
+from service.api.revalidation import revalidate
 from service.errors import MethodNotAllowed, RateLimited, StoreError
 from service.observability import REQUEST_SECONDS, REQUESTS
 
 REQUEST_ID = "X-Request-Id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 _READS = frozenset(ALLOWED_METHODS.split(", "))
-_METHODS = _READS | {"POST"}
+_METHODS = _READS | {"OPTIONS", "POST"}
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,11 @@ class Progress:
     allowance: Allowance | None = None
     is_strict: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no key."""
+        return self.route == OPENAPI_PATH
+
 
 class Gate:
     """Lets a request through to its handler, or answers why not. Nothing but a client that hangs
@@ -58,6 +65,7 @@ class Gate:
         openapi: bytes,
         authentication: Authentication,
         rate_limits: RateLimits,
+        origins: Origins,
         capacity: Capacity,
         outbox: Outbox,
         readiness: Readiness,
@@ -66,6 +74,7 @@ class Gate:
         self._openapi = Answer(openapi)
         self._authentication = authentication
         self._rate_limits = rate_limits
+        self._origins = origins
         self._capacity = capacity
         self._outbox = outbox
         self._readiness = readiness
@@ -76,8 +85,9 @@ class Gate:
         status = "hung up"
         try:
             answer = await self._answer_errors(request, progress)
+            answer = revalidate(answer, request.if_none_match)
             status = str(answer.status)
-            response = await to_response(request, answer, progress, self._outbox)
+            response = await self._to_response(request, answer, progress)
             if self._readiness.is_draining:
                 # A connection that stays open would meet its end between two requests.
                 response.force_close()
@@ -99,6 +109,9 @@ class Gate:
         path = request.rel_url.path_safe
         if path.removesuffix("/") == OPENAPI_PATH:
             progress.route = OPENAPI_PATH
+        if request.method == "OPTIONS":
+            return self._tell_options(request, path, progress)
+        if progress.route == OPENAPI_PATH:
             _require_read(request)
             return self._openapi
         caller = await self._authentication.authenticate(request.headers.get("Authorization"))
@@ -121,6 +134,33 @@ class Gate:
         async with self._capacity:
             return await route.handler(call)
 
+    def _tell_options(self, request: web.BaseRequest, path: str, progress: Progress) -> Answer:
+        """What is allowed, told without a key. A preflight is answered whatever the path: behind
+        one that fails, a browser shows a page no answer, a 404 neither."""
+        preflight = self._origins.preflight(request.headers, is_open=progress.is_open)
+        if not preflight and not progress.is_open:
+            progress.route = self._routes.find(path)[0].path
+        return Answer(b"", 204, {"Allow": ALLOWED_METHODS, **preflight})
+
+    async def _to_response(
+        self, request: web.BaseRequest, answer: Answer, progress: Progress
+    ) -> web.Response:
+        """`answer` with the headers that every answer carries."""
+        body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
+        headers = common_headers(progress.request_id)
+        headers["Vary"] = f"{headers['Vary']}, {self._origins.vary}"
+        headers.update(self._origins.headers(request.headers, is_open=progress.is_open))
+        headers.update(answer.headers)
+        if coding is not None:
+            headers["Content-Encoding"] = coding
+        if not body:
+            del headers["Content-Type"]
+        if progress.allowance is not None:
+            headers |= progress.allowance.headers()
+        if progress.is_strict:
+            headers["Preference-Applied"] = "handling=strict"
+        return OutgoingResponse(self._outbox, body=body, status=answer.status, headers=headers)
+
     def _take_allowance(self, key_id: str, progress: Progress) -> None:
         progress.allowance = allowance = self._rate_limits.take(key_id)
         if allowance is not None and allowance.is_exceeded:
@@ -132,22 +172,6 @@ def to_request_id(sent: str | None) -> str:
     if sent and _REQUEST_ID_FORM.fullmatch(sent):
         return sent
     return f"{random.getrandbits(96):024x}"
-
-
-async def to_response(
-    request: web.BaseRequest, answer: Answer, progress: Progress, outbox: Outbox
-) -> web.Response:
-    """`answer` with the headers that every answer carries."""
-    body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
-    headers = common_headers(progress.request_id)
-    headers.update(answer.headers)
-    if coding is not None:
-        headers["Content-Encoding"] = coding
-    if progress.allowance is not None:
-        headers |= progress.allowance.headers()
-    if progress.is_strict:
-        headers["Preference-Applied"] = "handling=strict"
-    return OutgoingResponse(outbox, body=body, status=answer.status, headers=headers)
 
 
 def common_headers(request_id: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ def default_of(section: type[Section], field: str) -> str:
     default: Any = section.model_fields[field].default
     if default is PydanticUndefined:
         return "none, required by `serve`"
-    if default is None:
+    if default in (None, ()):
         return "none"
     if isinstance(default, SecretStr):
         default = default.get_secret_value()

@@ -22,6 +22,9 @@ WRONG: list[tuple[type[Section], str, str]] = [
     (KafkaSettings, "ACTIVITY_KAFKA_TOPICS", ","),
     (KafkaSettings, "ACTIVITY_KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
     (HttpSettings, "ACTIVITY_HTTP_PORT", "http"),
+    (HttpSettings, "ACTIVITY_CORS_ORIGINS", "*"),
+    (HttpSettings, "ACTIVITY_CORS_ORIGINS", "null"),
+    (HttpSettings, "ACTIVITY_CORS_ORIGINS", "https://app.example.com/"),
     (HttpSettings, "ACTIVITY_CURSOR_SECRET", "short"),
     (HttpSettings, "ACTIVITY_CURSOR_SECRET_FILE", "/no/such/file"),
 ]
@@ -66,6 +69,19 @@ def test_an_empty_file_name_counts_as_absent(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ACTIVITY_MONGO_DATABASE", "timelines")
 
     assert read_section(MongoSettings).database == "timelines"
+
+
+def test_origins_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = "https://App.example.com, http://localhost:3000,http://[::1]:80,capacitor://localhost"
+    monkeypatch.setenv("ACTIVITY_CORS_ORIGINS", origins)
+    monkeypatch.setenv("ACTIVITY_CURSOR_SECRET", "a secret of the tests")
+
+    assert read_section(HttpSettings).cors_origins == (
+        "https://app.example.com",
+        "http://localhost:3000",
+        "http://[::1]:80",
+        "capacitor://localhost",
+    )
 
 
 def test_several_brokers_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
