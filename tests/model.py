@@ -355,7 +355,7 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
         return None
     if len(value) > max_record_bytes:
         raise Rejected("too_large", f"{len(value)} bytes")
-    event = _unwrap(parse_json(_without_frame(value)))
+    event = unwrapped(value)
     if not isinstance(event, dict) or not isinstance(event.get("object_type"), str):
         raise Rejected("invalid_event", "object_type")
     if _is_slip(event["object_type"]):
@@ -375,6 +375,11 @@ def parse_event(value: bytes | None, max_record_bytes: int = 4 * MEBIBYTE) -> Ch
         revision=(updated.nanoseconds // 1000, event["id"]),
         activity=None if event["action"] == "deleted" else _activity(event, type_, updated),
     )
+
+
+def unwrapped(value: bytes) -> Any:
+    """Contract 1.2: what stands inside every wrapping."""
+    return _unwrap(parse_json(_without_frame(value)))
 
 
 def _without_frame(value: bytes) -> bytes:

@@ -44,12 +44,14 @@ from service.listing.parameters import Parameter as ListingParameter
 DESCRIPTION = f"""A lead's timeline: activities and email threads, newest first.
 
 Every path answers with and without its final slash, and to HEAD as to GET. Writing happens through
-Kafka only: any other method is a 405 with `Allow: GET, HEAD`. A `POST` with
+Kafka only: OPTIONS is a 204 without a key, any other method a 405 with `Allow: GET, HEAD`. A `POST` with
 `x-http-method-override: GET` and a body `{{"_params": {{...}}}}` of at most {MAX_BODY_BYTES} bytes
 is exactly that GET, on every path (components: requestBodies/Params).
 
-A repeated parameter and a comma list mean the same, an empty value counts as absent, and unknown
-parameters are ignored. "Exactly one lead": the distinct ids that satisfy both `lead_id` and
+A repeated parameter, a comma list, `name[]` and `name[0]` mean the same. An empty value counts as
+absent, but a filter by ids that names none is a 400. Unknown parameters are ignored; with
+`Prefer: handling=strict` they are a 400 that tells the nearest that exist. An answer carries an
+`ETag`: with it as `If-None-Match` the same answer is a 304 without body. "Exactly one lead": the distinct ids that satisfy both `lead_id` and
 `lead_id__in` are one. What cannot be honoured is a 400 that names its parameter.
 """
 ID_SCHEMA: dict[str, Any] = {"type": "string", "pattern": ID_PATTERN}
@@ -65,7 +67,9 @@ ERROR_STATUSES = (400, 401, 404, 413, 414)
 LATER_STATUSES = (429, 503, 504)
 # Answered before it is known whose the request is, and so what is left of its rate.
 _BEFORE_THE_KEY = (401, 414)
+_VALIDATORS = ("ETag", "Cache-Control", "Preference-Applied")
 _FAILURE_HEADERS = {
+    400: ("Preference-Applied",),
     401: ("WWW-Authenticate",),
     405: ("Allow",),
     429: (
@@ -160,7 +164,7 @@ def _get(
     parameters: Sequence[str],
     headers: Sequence[str] = (),
 ) -> Operation:
-    shown = _shown("X-Request-Id", "RateLimit", *headers)
+    shown = _shown("X-Request-Id", "RateLimit", *_VALIDATORS, *headers)
     content = {"application/json": MediaType(schema=_reference("schemas", schema))}
     failures = {
         str(status): _reference("responses", str(status))
@@ -172,6 +176,7 @@ def _get(
         parameters=[_reference("parameters", name) for name in parameters],
         responses={
             "200": Response(description=phrase(200), headers=shown, content=content),
+            "304": _reference("responses", "304"),
             **failures,
         },
     )
@@ -185,8 +190,11 @@ def _get_document() -> Operation:
         security=[],
         responses={
             "200": Response(
-                description=phrase(200), headers=_shown("X-Request-Id"), content=content
+                description=phrase(200),
+                headers=_shown("X-Request-Id", *_VALIDATORS),
+                content=content,
             ),
+            "304": _reference("responses", "304"),
             "414": _reference("responses", "414"),
         },
     )
@@ -247,7 +255,7 @@ def _query_parameter(row: ListingParameter, own_type: ActivityType | None) -> Pa
         schema,
         description=description + (_ONE_LEAD if row.needs_one_lead(own_type) else ""),
         # Where any text is a value, the empty one is no special case.
-        allowEmptyValue=row.form not in _ANY_TEXT,
+        allowEmptyValue=not row.is_id_filter and row.form not in _ANY_TEXT,
         **({"style": "form", "explode": False} if is_list else {}),
     )
 
@@ -294,6 +302,9 @@ def _headers() -> dict[str, Header | Reference]:
         "X-Request-Id": "Of this request: the client's own where it sent one.",
         "RateLimit": "As in `limit=60, remaining=59, reset=1`; absent where there is no limit.",
         "Link": 'The next page, `</api/v1/activity/?_cursor=...>; rel="next"`.',
+        "ETag": "Of the body, weak: with it as `If-None-Match` the same answer is a 304.",
+        "Cache-Control": "`private, no-cache`: kept by the client alone, and asked for again.",
+        "Preference-Applied": "`handling=strict` where the request preferred that.",
         "Retry-After": "Whole seconds.",
         "RateLimit-Reset": "Whole seconds until the key has its requests again.",
         "X-Rate-Limit-Limit": "Requests of a window.",
@@ -310,7 +321,8 @@ def _headers() -> dict[str, Header | Reference]:
 
 def _failures() -> dict[str, Response | Reference]:
     statuses = (*ERROR_STATUSES, 405, *LATER_STATUSES)
-    return {str(status): _failure(status) for status in statuses}
+    same = Response(description=phrase(304), headers=_shown("X-Request-Id", *_VALIDATORS))
+    return {"304": same, **{str(status): _failure(status) for status in statuses}}
 
 
 def _failure(status: int) -> Response:

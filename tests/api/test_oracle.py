@@ -21,7 +21,7 @@ from tests.factories import (
     record,
     requests,
 )
-from tests.model import Model, Refusal, with_params
+from tests.model import Model, Refusal, unwrapped, with_params
 from tests.store.listing import apply
 
 OVERRIDE = {"X-HTTP-Method-Override": "GET"}
@@ -273,8 +273,7 @@ async def test_no_answer_holds_anything_of_another_organization(
 
 def to_twin(value: bytes, owner: str) -> bytes:
     """The same event in this organization, marked in every text that answers show."""
-    said = json.loads(value)
-    said = said.get("event", said)
+    said = unwrapped(value)
     said["organization_id"] = owner
     if isinstance(said.get("data"), dict):
         said["data"].pop("organization_id", None)
