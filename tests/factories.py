@@ -1207,7 +1207,8 @@ def _headers(zones: Sequence[str]) -> st.SearchStrategy[dict[str, str]]:
     """In a quarter of the requests with a zone, in a sixth with a preference."""
     with_zone = st.sampled_from(zones).map(lambda zone: {"X-TZ-Offset": zone})
     with_preference = st.sampled_from(_PREFERENCES).map(lambda text: {"Prefer": text})
-    choices = [st.just({})] * 7 + [with_zone] * 3 + [with_preference] * 2
+    nothing: st.SearchStrategy[dict[str, str]] = st.just({})
+    choices = [nothing] * 7 + [with_zone] * 3 + [with_preference] * 2
     return st.sampled_from(choices).flatmap(lambda one: one)
 
 
