@@ -76,7 +76,7 @@ async def read_members(mongo: Mongo, threads: Collection[ThreadKey]) -> Members:
             query, _MEMBER_PROJECTION, hint=THREAD_MEMBERS, batch_size=MAX_READ_AT_ONCE
         )
         for document in await cursor.to_list(None):
-            member = Member(document.raw)
+            member = Member(bytes(document.raw))
             # Two organizations may each have a thread of one id: only those asked for.
             thread = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
             if thread in members:
@@ -98,7 +98,7 @@ async def _complete_latest(mongo: Mongo, members: Members) -> None:
     }
     keys = [(organization_id, email["id"]) for organization_id, email in latest.values()]
     for document in await find_by_key(mongo, keys, _LATEST_PROJECTION, HAS_THREAD, _RAW):
-        newest = Member(document.raw)
+        newest = Member(bytes(document.raw))
         latest[newest.pop("_id")][1].complete(newest)
 
 

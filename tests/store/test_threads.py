@@ -173,6 +173,17 @@ async def test_members_are_read_without_what_no_thread_shows(mongo: Mongo) -> No
     assert sum("body_preview" in one for one in documents) == 5
 
 
+async def test_an_email_with_much_to_show_is_read_back_for_its_thread(mongo: Mongo) -> None:
+    """From 4 KiB on the driver gives a view of its buffer, and no bytes of their own."""
+    to = [f"buyer.{number}@customer.example" for number in range(200)]
+    events = [setting(f"acti_{n}", 1, thread_id="acti_t", to=to, sender="a" * 5000) for n in (1, 2)]
+
+    for event in events:
+        await apply(mongo, event)
+
+    assert {ORGANIZATION: await stored_threads(mongo)} == modelled_threads(map(record, events))
+
+
 async def test_own_emails_are_held_without_what_no_thread_shows(
     mongo: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
