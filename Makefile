@@ -38,8 +38,8 @@ run-api: $(INSTALLED) $(SECRET) ## the API, on the servers of the environment
 run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 	@$(VENV)/bin/activity-consumers run
 
-manifests: $(INSTALLED) ## render and check the Kubernetes manifests
-	@$(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_alerts.py
+manifests: $(INSTALLED) ## every overlay with every component: schemas, references, alerts
+	@LONG_TESTS=1 $(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_components.py tests/deploy/test_alerts.py
 
 schemas: $(INSTALLED) ## examples and schemas of events, from the models
 	@$(PYTHON) -m deploy.local.documents

@@ -4,27 +4,37 @@ Custom resources have no core schema; the models generated from their operators'
 stand in for it.
 """
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from cloudcoil.models.prometheus_operator import v1 as prometheus
 
 KUBERNETES = Path("deploy/kubernetes")
-OVERLAYS = ("development", "production")
+OVERLAYS = ("development", "production", "production-small")
 # The oldest one with a sleeping preStop hook, and the newest one that the validator knows.
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
-CUSTOM_RESOURCES = {
+MODELS = {
     ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
     ("keda.sh/v1alpha1", "TriggerAuthentication"): keda.TriggerAuthentication,
     ("monitoring.coreos.com/v1", "PodMonitor"): prometheus.PodMonitor,
     ("monitoring.coreos.com/v1", "PrometheusRule"): prometheus.PrometheusRule,
+}
+
+# Operators for whose resources no package has models: what ours may hold of them, and nothing else.
+SCHEMAS = {
+    (schema["apiVersion"], schema["kind"]): schema["schema"]
+    for schema in yaml.safe_load_all(Path(__file__).with_name("schemas.yaml").read_text())
 }
 
 Manifest = dict[str, Any]
@@ -33,12 +43,26 @@ Manifest = dict[str, Any]
 @cache
 def render(overlay: str) -> tuple[Manifest, ...]:
     """Every object of an overlay, by the very kubectl that the lock file names."""
+    return build(KUBERNETES / "overlays" / overlay)
+
+
+@cache
+def render_with(overlay: str, *components: str) -> tuple[Manifest, ...]:
+    """Every object of an overlay to whose components some have been added, as an operator does."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "kubernetes"
+        shutil.copytree(KUBERNETES, copy)
+        path = copy / "overlays" / overlay / "kustomization.yaml"
+        kustomization = yaml.safe_load(path.read_text())
+        kustomization["components"] += [f"../../components/{name}" for name in components]
+        path.write_text(yaml.safe_dump(kustomization))
+        return build(path.parent)
+
+
+def build(folder: Path) -> tuple[Manifest, ...]:
     kubectl = Path(sys.executable).with_name("kubectl")
     rendered = subprocess.run(
-        [kubectl, "kustomize", KUBERNETES / "overlays" / overlay],
-        capture_output=True,
-        text=True,
-        check=False,
+        [kubectl, "kustomize", folder], capture_output=True, text=True, check=False
     )
     assert rendered.returncode == 0, rendered.stderr
     assert not rendered.stderr, "kustomize warns"
@@ -47,9 +71,19 @@ def render(overlay: str) -> tuple[Manifest, ...]:
 
 def validate(manifest: Manifest) -> None:
     """Raises where the object, or one key of it, is not in the schema of its kind."""
-    model = CUSTOM_RESOURCES.get((manifest["apiVersion"], manifest["kind"]))
-    if model is not None:
-        model.model_validate(manifest, extra="forbid", by_alias=True, by_name=False)
+    # Many renderings hold the same object.
+    _validate(json.dumps(manifest, sort_keys=True, default=str))
+
+
+@cache
+def _validate(text: str) -> None:
+    manifest = json.loads(text)
+    kind = (manifest["apiVersion"], manifest["kind"])
+    if kind in MODELS:
+        MODELS[kind].model_validate(manifest, extra="forbid", by_alias=True, by_name=False)
+        return
+    if kind in SCHEMAS:
+        jsonschema.validate(manifest["spec"], SCHEMAS[kind])
         return
     for version in KUBERNETES_VERSIONS:
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -65,12 +99,17 @@ def named(overlay: str, kind: str, name: str) -> Manifest:
 
 
 def workloads(overlay: str) -> list[Manifest]:
-    return of_kind(overlay, "Deployment", "StatefulSet", "Job")
+    """Those of our own image."""
+    return [
+        workload
+        for workload in of_kind(overlay, "Deployment", "StatefulSet", "Job")
+        if "activity-service" in container(workload)["image"]
+    ]
 
 
 def processes(overlay: str) -> list[Manifest]:
     """The workloads that run for ever."""
-    return of_kind(overlay, "Deployment", "StatefulSet")
+    return [workload for workload in workloads(overlay) if workload["kind"] != "Job"]
 
 
 def pod(workload: Manifest) -> Manifest:
