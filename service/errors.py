@@ -18,8 +18,8 @@ ActivityError
     └── StoreTimeout           a query ran past its time limit (504)
 """
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Self
 
 RejectionCode = Literal[
     "invalid_json",
@@ -31,6 +31,39 @@ RejectionCode = Literal[
     "organization_mismatch",
     "too_large",
 ]
+
+
+Path = tuple[str | int, ...]
+"""The way from the top of an event to a value: keys and places in lists."""
+
+MAX_FAULTS_TOLD = 20
+_MAX_STEP_CHARACTERS = 100
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with a record: the code it is rejected with, where, and why.
+
+    The reason never holds a value of the record but ids and the `object_type`.
+    """
+
+    code: RejectionCode
+    path: Path
+    reason: str
+
+    @property
+    def pointer(self) -> str:
+        """The path as a JSON pointer (RFC 6901), from the event; `""` is the whole of it."""
+        steps = [str(step).replace("~", "~0").replace("/", "~1") for step in self.path]
+        return "".join(f"/{step}" for step in steps)
+
+    def __str__(self) -> str:
+        """As in `data.users[1]: a string`, and nothing that a terminal would obey."""
+        place = ""
+        for step in self.path:
+            shown = str(step)[:_MAX_STEP_CHARACTERS]
+            place += f"[{step}]" if isinstance(step, int) else f".{shown}" if place else shown
+        text = f"{place}: {self.reason}" if place else self.reason
+        return "".join(one if one.isprintable() else "?" for one in text)
 
 
 class ActivityError(Exception):
@@ -48,7 +81,9 @@ class Halted(ActivityError):
 class Rejected(ActivityError):
     """A record that can never be applied, with its code (contract 1.6).
 
-    `organization_id` and `event_id` are what the record said of itself, as far as it could be read.
+    `faults` is all that is wrong with it, in the order of the codes; `message` tells of the first
+    twenty, in one line. `organization_id` and `event_id` are what the record said of itself, as far
+    as it could be read.
     """
 
     def __init__(
@@ -56,14 +91,24 @@ class Rejected(ActivityError):
         code: RejectionCode,
         message: str,
         *,
+        faults: Sequence[Fault] = (),
         organization_id: str | None = None,
         event_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code: RejectionCode = code
         self.message = message
+        self.faults = tuple(faults) or (Fault(code, (), message),)
         self.organization_id = organization_id
         self.event_id = event_id
+
+    @classmethod
+    def because_of(cls, *faults: Fault) -> Self:
+        """Its code is that of the first."""
+        told = "; ".join(map(str, faults[:MAX_FAULTS_TOLD]))
+        more = len(faults) - MAX_FAULTS_TOLD
+        message = f"{told}; and {more} more" if more > 0 else told
+        return cls(faults[0].code, message, faults=faults)
 
 
 class RequestError(ActivityError):

@@ -973,6 +973,7 @@ BAD_RECORDS: dict[str, list[bytes]] = {
         record({"object_type": "activity.Call"}),
         record({"object_type": "call"}),
         record({"object_type": "LeadStatusChange"}),
+        record(event(object_type="Activity.Note")),
     ],
     "type_mismatch": [
         _with_data(_type="Call", id="acti_wrong"),

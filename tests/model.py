@@ -388,9 +388,11 @@ def _without_frame(value: bytes) -> bytes:
 
 
 def _is_slip(object_type: str) -> bool:
-    """Contract 1.4: a known type's name without its prefix, in any case."""
+    """Contract 1.4: a known type's name in another case, with its prefix or without."""
     known = {row.object_type.split(".")[1] for row in TYPES} | {row.name.lower() for row in TYPES}
-    return object_type.lower() in known
+    if object_type in BY_OBJECT_TYPE:
+        return False
+    return object_type.lower().removeprefix("activity.") in known
 
 
 def _unwrap(body: Any) -> Any:

@@ -5,41 +5,59 @@ or filled, what is absent is not missed, unknown keys are passed over.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import ValidationError
 
 from service.activities.base import Activity
+from service.activities.expectations import expectations
 from service.activities.types import TYPES, ActivityType
 from service.activities.validation import Validator
+from service.errors import Path
 
 
-class InvalidField(ValueError):
-    """A hard field of the wrong type."""
+class Deviation(NamedTuple):
+    """A place in an activity whose value is not of its type; `is_hard` where that refuses it."""
+
+    path: Path
+    reason: str
+    is_hard: bool
 
 
-def check_fields(type_: ActivityType, activity: Mapping[str, Any]) -> tuple[str, ...]:
-    """The known fields that deviate from their type, each once.
+def find_deviations(type_: ActivityType, activity: Mapping[str, Any]) -> tuple[Deviation, ...]:
+    """Where known fields deviate from their types.
 
-    `activity` is filled, its known date-times are `datetime`s. Raises `InvalidField` where one of
-    them is a hard field.
+    `activity` is filled, its known date-times are `datetime`s.
     """
     try:
         _VALIDATORS[type_.name].validate(activity)
     except ValidationError as error:
-        return _to_deviations(type_, error)
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [_to_deviation(type_, activity, fault["loc"], fault["msg"]) for fault in faults]
+        return tuple({one.path: one for one in found}.values())
     return ()
 
 
-def _to_deviations(type_: ActivityType, error: ValidationError) -> tuple[str, ...]:
-    fields: dict[str, None] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        field, *inside = fault["loc"]
-        if field in type_.hard_fields and not any(isinstance(step, str) for step in inside):
-            place = ".".join(map(str, fault["loc"]))
-            raise InvalidField(f"{place}: {fault['msg']}") from error
-        fields[str(field)] = None
-    return tuple(fields)
+def _to_deviation(
+    type_: ActivityType, activity: Mapping[str, Any], location: Path, text: str
+) -> Deviation:
+    path = _way_inside(activity, location)
+    field, *inside = path
+    reason = text.removeprefix("Input should be ")
+    if not inside:
+        reason = expectations(type_.model).get(str(field), reason)
+    is_hard = field in type_.hard_fields and not any(isinstance(step, str) for step in inside)
+    return Deviation(path, reason, is_hard)
+
+
+def _way_inside(value: Any, location: Path) -> Path:
+    """The location as far as it leads: its end may be a choice of a union, which is no place."""
+    for count, step in enumerate(location):
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return location[:count]
+    return location
 
 
 def to_looking_schema(model: type[Activity]) -> Any:

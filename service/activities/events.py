@@ -1,8 +1,9 @@
 """An event, as a producer published it, to a change of one activity (contract 1.2 to 1.6)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from pydantic_core import ValidationError, core_schema
@@ -21,18 +22,11 @@ from service.activities.types import (
 )
 from service.activities.validation import Validator
 from service.activities.wrappings import unwrapped, without_frame
-from service.errors import Rejected
+from service.errors import Fault, Rejected
 
 OVERLAY_SUFFIX = "!overlay"
 OVERLAY_FIELDS = ("summary", "importance", "comment_summary")
 
-_NEEDS = {
-    "id": "required, an id",
-    "object_id": "required, an id",
-    "organization_id": "required, an id",
-    "action": "required, a string",
-    "lead_id": "an id or null",
-}
 _ID = core_schema.str_schema(pattern=ID_PATTERN)
 _ENVELOPE = Validator(
     core_schema.typed_dict_schema(
@@ -47,6 +41,13 @@ _ENVELOPE = Validator(
         }
     )
 )
+_NEEDS = {
+    "id": "required, an id",
+    "object_id": "required, an id",
+    "organization_id": "required, an id",
+    "action": "required, a string",
+    "lead_id": "an id or null",
+}
 _is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
 
@@ -98,8 +99,11 @@ def parse_event(value: bytes | None) -> Change | Ignored:
         type_ = _find_type(event)
         if type_ is None:
             return IGNORED
-        _check_event(event)
-        return _to_change(type_, event, value, is_plain=is_plain)
+        revision, faults = _read_envelope(event)
+        if faults:
+            inside = _find_faults_inside(type_, event, faults, value, is_plain=is_plain)
+            raise Rejected.because_of(*faults, *inside)
+        return _to_change(type_, event, revision, value, is_plain=is_plain)
     except Rejected as rejected:
         rejected.organization_id = _readable_id(event, "organization_id")
         rejected.event_id = _readable_id(event, "id")
@@ -122,38 +126,84 @@ def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
     """The type of activity that the event is about, or None where it is about none."""
     object_type = event.get("object_type")
     if not isinstance(object_type, str):
-        raise Rejected("invalid_event", "object_type: required, a string")
+        raise Rejected.because_of(Fault("invalid_event", ("object_type",), "required, a string"))
     type_ = BY_OBJECT_TYPE.get(object_type)
-    if type_ is None:
-        _check_other_type(object_type)
+    if type_ is None and (find_meant(object_type) or object_type.startswith(PREFIX)):
+        raise _unknown(object_type)
     return type_
 
 
-def _check_other_type(object_type: str) -> None:
-    """Raises `Rejected` for a type of activity that is not known; its name may be a slip."""
+def _unknown(object_type: str) -> Rejected:
     meant = find_meant(object_type)
-    if meant:
-        slip = f"object_type: {object_type!r} is not known: {meant.object_type!r} is meant"
-        raise Rejected("unknown_type", slip)
-    if object_type.startswith(PREFIX):
-        raise Rejected("unknown_type", f"object_type: {object_type[:100]!r} is not known")
+    near = get_close_matches(object_type[:100], BY_OBJECT_TYPE, 1)
+    word = meant.object_type if meant else "".join(near)
+    reason = f"{object_type[:100]!r} is not known" + (f": {word!r} is meant" if word else "")
+    return Rejected.because_of(Fault("unknown_type", ("object_type",), reason))
 
 
-def _check_event(event: Mapping[str, Any]) -> None:
-    """What is examined of the event around its `data` (contract 1.2)."""
+def _read_envelope(event: Mapping[str, Any]) -> tuple[str, list[Fault]]:
+    """The revision (contract 1.5.1), and all that is wrong with the event around its `data`."""
+    faults: list[Fault] = []
     try:
         _ENVELOPE.validate(event)
     except ValidationError as error:
-        key = str(error.errors(include_url=False)[0]["loc"][0])
-        raise Rejected("invalid_event", f"{key}: {_NEEDS[key]}") from error
-    if event["action"] != "deleted" and not isinstance(event.get("data"), dict):
-        raise Rejected("invalid_event", "data: required, an object")
+        keys = [str(fault["loc"][0]) for fault in error.errors(include_url=False)]
+        faults += [Fault("invalid_event", (key,), _NEEDS[key]) for key in keys]
+    created = event.get("date_created")
+    time = _read_time(event, "date_created", faults)
+    if event.get("date_updated") not in (None, created):
+        time = _read_time(event, "date_updated", faults)
+    if event.get("action") != "deleted" and not isinstance(event.get("data"), dict):
+        faults.append(Fault("invalid_event", ("data",), "required, an object"))
+    return f"{time:020d}/{event.get('id')}", faults
+
+
+def _read_time(event: Mapping[str, Any], key: str, faults: list[Fault]) -> int:
+    try:
+        return parse_microseconds(event.get(key))
+    except ValueError as error:
+        reason = str(error) if key in event else f"required, {error}"
+        faults.append(Fault("invalid_event", (key,), reason))
+        return 0
+
+
+def _find_faults_inside(
+    type_: ActivityType,
+    event: Mapping[str, Any],
+    faults: Iterable[Fault],
+    record: bytes,
+    *,
+    is_plain: bool,
+) -> tuple[Fault, ...]:
+    """What is wrong with `data`, where the event around it is wrong already."""
+    data = event.get("data")
+    if event.get("action") == "deleted" or not isinstance(data, dict):
+        return ()
+    # What is wrong around it is not held against it.
+    stand_ins: dict[str, Any] = {
+        "object_id": data.get("id") or "-",
+        "organization_id": data.get("organization_id") or "-",
+        "date_created": "0001-01-01",
+        "date_updated": None,
+        "lead_id": None,
+    }
+    wrong = {fault.path[0] for fault in faults}
+    mended = {key: value for key, value in stand_ins.items() if key in wrong}
+    try:
+        parse_data(type_, {**event, **mended}, record, is_plain=is_plain)
+    except Rejected as rejected:
+        return rejected.faults
+    return ()
 
 
 def _to_change(
-    type_: ActivityType, event: Mapping[str, Any], record: bytes, *, is_plain: bool
+    type_: ActivityType,
+    event: Mapping[str, Any],
+    revision: str,
+    record: bytes,
+    *,
+    is_plain: bool,
 ) -> Change:
-    revision = _to_revision(event)
     activity: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
     if event["action"] != "deleted":
@@ -174,21 +224,6 @@ def _to_change(
         event["action"] == "created",
         tuple([(type_.name, field) for field in fields]) if fields else (),
     )
-
-
-def _to_revision(event: Mapping[str, Any]) -> str:
-    """Contract 1.5.1. Both dates of the event are examined."""
-    time = _event_time(event, "date_created")
-    if event.get("date_updated") not in (None, event["date_created"]):
-        time = _event_time(event, "date_updated")
-    return f"{time:020d}/{event['id']}"
-
-
-def _event_time(event: Mapping[str, Any], key: str) -> int:
-    try:
-        return parse_microseconds(event.get(key))
-    except ValueError as error:
-        raise Rejected("invalid_event", f"{key}: {error}") from error
 
 
 def _to_overlay(thread: Mapping[str, Any]) -> dict[str, Any]:

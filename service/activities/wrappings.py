@@ -14,6 +14,10 @@ class Wrapping(NamedTuple):
     content: str
     is_exact: bool = False
 
+    def holds(self, content: dict[str, Any]) -> bool:
+        is_exact = content.keys() == {self.mark, self.content}
+        return self.content in content and (is_exact or not self.is_exact)
+
 
 WRAPPINGS = (
     Wrapping("Kafka Connect's JSON converter", "schema", "payload", is_exact=True),
@@ -31,12 +35,9 @@ def without_frame(value: bytes) -> bytes:
 
 def unwrapped(content: Any) -> Any:
     """What is inside the wrappings, of which each is taken off once, in their order."""
-    for _, mark, inside, is_exact in WRAPPINGS:
-        if (
-            isinstance(content, dict)
-            and mark in content
-            and inside in content
-            and not (is_exact and len(content) > 2)
-        ):
-            content = content[inside]
+    for wrapping in WRAPPINGS:
+        if not isinstance(content, dict):
+            break
+        if wrapping.mark in content and wrapping.holds(content):
+            content = content[wrapping.content]
     return content

@@ -96,6 +96,7 @@ def test_what_is_no_activity_is_ignored(object_type: str) -> None:
         ("LeadStatusChange", "activity.lead_status_change"),
         ("WHATSAPPMESSAGE", "activity.whatsapp_message"),
         ("activity.EmailThread", "activity.email_thread"),
+        ("Activity.Call", "activity.call"),
     ],
 )
 def test_a_slip_in_the_type_is_answered_with_the_word_that_was_meant(slip: str, meant: str) -> None:

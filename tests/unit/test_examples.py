@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.documents import documents
-from service.activities.checks import check_fields
+from service.activities.checks import find_deviations
 from service.activities.events import Change, parse_event
 from service.activities.examples import conversation, deletion, example_event
 from service.activities.types import TYPES, ActivityType
@@ -69,7 +69,7 @@ def test_examples_show_no_field_that_is_not_known(row: ActivityType) -> None:
     data = example_event(row.name)["data"]
 
     assert {name for name in data if not name.startswith("custom.")} <= known
-    assert check_fields(row, {"_type": row.name}) == ()
+    assert find_deviations(row, {"_type": row.name}) == ()
 
 
 def test_emails_out_of_order_make_one_thread_with_its_summary() -> None:
