@@ -36,7 +36,9 @@ def parse_data(
     """
     activity = event["data"]
     mismatches = _find_mismatches(type_, event, activity)
-    invalid = find_reserved_keys(activity)
+    invalid: list[tuple[Path, str]] = []
+    if "_id" in activity or "_meta" in activity:  # asked here, since it is asked of every record
+        invalid += find_reserved_keys(activity)
     if not is_plain:
         invalid += islice(find_excesses(activity), MAX_EXCESSES)
     _fill(type_, event, activity)

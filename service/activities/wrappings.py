@@ -9,20 +9,19 @@ _FRAME_SIZE = 5  # the mark and the four bytes of a schema's id
 class Wrapping(NamedTuple):
     """An object that has both keys, and with `is_exact` no others, holds the event as `content`."""
 
-    name: str
     mark: str
     content: str
-    is_exact: bool = False
+    is_exact: bool
 
     def holds(self, content: dict[str, Any]) -> bool:
-        is_exact = content.keys() == {self.mark, self.content}
-        return self.content in content and (is_exact or not self.is_exact)
+        keys = {self.mark, self.content}
+        return keys == content.keys() if self.is_exact else keys <= content.keys()
 
 
 WRAPPINGS = (
-    Wrapping("Kafka Connect's JSON converter", "schema", "payload", is_exact=True),
-    Wrapping("a CloudEvent in structured mode", "specversion", "data"),
-    Wrapping("a webhook body", "subscription_id", "event"),
+    Wrapping("schema", "payload", is_exact=True),  # Kafka Connect's JSON converter
+    Wrapping("specversion", "data", is_exact=False),  # a CloudEvent in structured mode
+    Wrapping("subscription_id", "event", is_exact=False),  # a webhook body
 )
 
 
@@ -35,9 +34,16 @@ def without_frame(value: bytes) -> bytes:
 
 def unwrapped(content: Any) -> Any:
     """What is inside the wrappings, of which each is taken off once, in their order."""
+    if not isinstance(content, dict):
+        return content
+    for mark, _, _ in WRAPPINGS:
+        if mark in content:
+            return _taken_off(content)
+    return content
+
+
+def _taken_off(content: Any) -> Any:
     for wrapping in WRAPPINGS:
-        if not isinstance(content, dict):
-            break
-        if wrapping.mark in content and wrapping.holds(content):
+        if isinstance(content, dict) and wrapping.holds(content):
             content = content[wrapping.content]
     return content
