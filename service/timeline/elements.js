@@ -1,7 +1,10 @@
 // Elements of the page. Nothing of an activity is ever markup: what it says becomes text nodes, and
 // an address becomes a link only where it leads to a page or a mailbox.
 
+import { exactTime, toMoment } from "./format.js";
+
 const SVG = "http://www.w3.org/2000/svg";
+const DATE_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
 const LINKED = new Set(["http:", "https:", "mailto:"]);
 
 /** An element with attributes; children that are text become text nodes. */
@@ -26,11 +29,15 @@ export function icon(name) {
 /** Whatever a field holds, as text. */
 export function toText(value) {
   if (value === null || value === undefined) return "";
+  if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value, null, 1) : String(value);
 }
 
-/** A value isolated from the writing direction around it; a link where it is an address. */
+/** A value isolated from the writing direction around it; a time as people write it, a link where it is an
+ * address. */
 export function valueOf(value) {
+  const moment = DATE_TIME.test(value) && toMoment(value);
+  if (moment) return element("time", { datetime: value, title: value }, exactTime(moment));
   const text = toText(value);
   const shown = element("bdi", {}, text);
   if (!isAddress(text)) return shown;
