@@ -285,6 +285,7 @@ class HttpSettings(Section):
     max_requests_waiting: int = Field(
         64, ge=0, le=100_000, description="requests of a burst that wait for a place; above, 503"
     )
+    timeline_page: bool = Field(True, description="serve the page for people at `/timeline/`")
     drain_delay_seconds: float = Field(
         0.0,
         ge=0,
