@@ -77,6 +77,15 @@ def find_promtool() -> Path:
     return promtool
 
 
+@cache
+def find_chromium() -> Path:
+    """The system's Chromium, else Debian's."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        install("chromium", "The timeline page is tested in Chromium")
+    return Path(next(found for found in map(shutil.which, names) if found))
+
+
 def _fetch_promtool(downloads: Path, promtool: Path) -> None:
     line = "apt-get -qq update; apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb ."
     with tempfile.TemporaryDirectory(dir=downloads) as folder:

@@ -19,6 +19,7 @@ from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
 from service.api.origins import Origins
 from service.api.outbox import Outbox, OutgoingResponse
+from service.api.pages import TIMELINE_PATH, Pages
 from service.api.parameters import overrides_method, read_parameters, read_query
 from service.api.preferences import is_strict
 from service.api.rate_limits import Allowance, RateLimits
@@ -63,6 +64,7 @@ class Gate:
         *,
         routes: Routes,
         openapi: bytes,
+        pages: Pages | None,
         authentication: Authentication,
         rate_limits: RateLimits,
         origins: Origins,
@@ -72,6 +74,7 @@ class Gate:
     ) -> None:
         self._routes = routes
         self._openapi = Answer(openapi)
+        self._pages = pages
         self._authentication = authentication
         self._rate_limits = rate_limits
         self._origins = origins
@@ -114,6 +117,10 @@ class Gate:
         if progress.route == OPENAPI_PATH:
             _require_read(request)
             return self._openapi
+        if self._pages is not None and (file := self._pages.find(path)) is not None:
+            progress.route = TIMELINE_PATH
+            _require_read(request)
+            return file
         caller = await self._authentication.authenticate(request.headers.get("Authorization"))
         self._take_allowance(caller.id, progress)
         route, activity_id = self._routes.find(path)

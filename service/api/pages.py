@@ -59,7 +59,9 @@ class Pages:
         parent, _, version = folder.rpartition("/")
         if parent != TIMELINE_PATH or name not in self.contents:
             return None
-        return _to_file(name, self.contents[name], _KEPT if version == self.version else _ASKED_ANEW)
+        return _to_file(
+            name, self.contents[name], _KEPT if version == self.version else _ASKED_ANEW
+        )
 
 
 def read_pages() -> Pages:

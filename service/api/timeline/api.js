@@ -21,6 +21,7 @@ export async function request(path, { headers = {}, signal } = {}) {
     response = await fetch(path, {
       headers: { Authorization: `Bearer ${getKey()}`, ...headers },
       cache: "no-store",
+      credentials: "omit", // with its own, a browser asks for a password itself where a key is refused
       signal,
     });
   } catch (error) {

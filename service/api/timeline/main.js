@@ -98,7 +98,8 @@ function state(text, name) {
 function stateOfRows() {
   if ($("state").dataset.state === "waiting" || (rows.touched && $("state").dataset.state === "loading")) return;
   if (!rows.size) state("Nothing here yet. What happens will appear by itself.", "empty");
-  else state(rows.isWhole ? "This is where it begins." : "", "shown");
+  else if (rows.isWhole) state("This is where it begins.", "whole");
+  else state("", "shown");
 }
 
 function setNews(number) {

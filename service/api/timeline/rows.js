@@ -16,7 +16,7 @@ const WORDS = ["body_text", "note", "text", "message_markdown", "summary"];
 export function makeRow(row, field, onLead) {
   const details = element("details", {}, makeLine(row, field));
   details.addEventListener("toggle", () => details.open && fill(details, row, onLead));
-  return element("li", { class: "row", "data-type": row._type }, details);
+  return element("li", { class: "row", "data-type": row._type, "data-id": row.id }, details);
 }
 
 /** Show another state of the same activity in its place. One that is open stays open. */
