@@ -44,7 +44,7 @@ class Screen:
         """Scroll down until nothing older is left."""
         await self.page.wait_for_function(
             """() => {
-                scrollTo(0, document.body.scrollHeight);
+                scrollTo({ top: document.body.scrollHeight, behavior: "instant" });
                 return document.querySelector("#state[data-state=whole]");
             }"""
         )

@@ -126,7 +126,7 @@ async def test_nothing_of_an_activity_is_markup(screen: Screen, api: Api) -> Non
     for line in await page.locator(".row > details > summary").all():
         await line.click()
     await page.wait_for_function(
-        "document.querySelectorAll('.row dl').length === document.querySelectorAll('.row').length"
+        "() => document.querySelectorAll('.row dl').length === document.querySelectorAll('.row').length"
     )
 
     assert await page.evaluate("window.hurt") is None

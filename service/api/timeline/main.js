@@ -11,6 +11,7 @@ import { TYPES } from "./types.js";
 const SIGNS = { off: "", live: "live", "catching up": "catching up", away: "away" };
 const RENEW_SECONDS = 20;
 const PAGE_ROWS = 100;
+const AHEAD_PIXELS = 600;
 
 const $ = (id) => document.getElementById(id);
 
@@ -64,7 +65,8 @@ async function append(path, signal) {
       next = await rows.append(() => ask(path, { signal }));
       $("older").hidden = !next;
       noteLeads();
-      return stateOfRows();
+      stateOfRows();
+      return fillDown();
     } catch (refusal) {
       if (signal.aborted) return undefined;
       if (!(refusal instanceof Refusal) || [400, 401, 404].includes(refusal.status)) return refused(refusal);
@@ -106,6 +108,12 @@ function setNews(number) {
   news = number;
   $("news").hidden = !number;
   $("news").textContent = number === 1 ? "1 new activity above" : `${number} new activities above`;
+}
+
+/** Older rows come by themselves before the reader gets to the end of those that are there. */
+function fillDown() {
+  const isNear = $("older").getBoundingClientRect().top < window.innerHeight + AHEAD_PIXELS;
+  if (!$("older").hidden && isNear) append(next, current.signal);
 }
 
 const isAtTop = () => window.scrollY < $("rows").offsetTop;
@@ -186,9 +194,8 @@ $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", readFilters);
 $("older").addEventListener("click", () => append(next, current.signal));
 $("news").addEventListener("click", () => { window.scrollTo({ top: 0 }); setNews(0); $("rows").focus(); });
-window.addEventListener("scroll", () => isAtTop() && news && setNews(0), { passive: true });
+window.addEventListener("scroll", () => { if (news && isAtTop()) setNews(0); fillDown(); }, { passive: true });
 window.addEventListener("hashchange", () => { asked = readAsked(); begin(); });
-new IntersectionObserver(([seen]) => seen.isIntersecting && !$("older").hidden && append(next, current.signal), { rootMargin: "600px" }).observe($("older"));
 setInterval(() => { renewTimes($("days")); rows?.renewHeadings(); }, RENEW_SECONDS * 1000);
 
 makeChips();
