@@ -36,7 +36,7 @@ _POLICY = "; ".join(
     )
 )
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}
-_ASKED_ANEW = {"Cache-Control": "no-cache"}
+_ASKED_ANEW: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def revalidate(answer: Answer, known: Iterable[ETag] | None) -> Answer:
     if answer.status != 200:
         return answer
     tag = xxh3_128_hexdigest(answer.body)
-    headers = {**answer.headers, "ETag": f'W/"{tag}"', "Cache-Control": _CACHE_CONTROL}
+    headers = {"Cache-Control": _CACHE_CONTROL, **answer.headers, "ETag": f'W/"{tag}"'}
     if known and any(one.value in (tag, "*") for one in known):
         return Answer(b"", 304, headers)
     return Answer(answer.body, 200, headers)

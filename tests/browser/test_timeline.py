@@ -173,8 +173,9 @@ async def test_a_conversation_opens_in_its_place(screen: Screen, api: Api) -> No
 
 async def test_what_happens_meanwhile_appears_by_itself(screen: Screen, api: Api) -> None:
     model = await fill(api, realistic_log(60))
-    await screen.open("&mode=true")
     page = screen.page
+    await page.clock.install()
+    await screen.open("&mode=true")
     late = activity(
         "Note", id="acti_late", title="It came late", date_created="2026-01-02T09:00:00+00:00"
     )
@@ -185,7 +186,6 @@ async def test_what_happens_meanwhile_appears_by_itself(screen: Screen, api: Api
     for value in (record(event(late)), record(event(now))):
         model.apply(value)
         await api.apply([value])
-    await page.clock.install()
     await page.clock.fast_forward(15_000)
     await screen.wait_for_rows(listed(model, {"thread_emails": "true"}))
 
@@ -222,10 +222,11 @@ async def test_a_refusal_that_passes_is_waited_out(screen: Screen, api: Api, sta
     async def refuse_once(route: Any) -> None:
         nonlocal refusals
         if refusals or "_limit=100" not in route.request.url:
-            return await route.continue_()
+            await route.continue_()
+            return
         refusals += 1
         body = '{"error": {"message": "Please ask again later.", "rate_reset": 1}}'
-        return await route.fulfill(status=status, headers={"Retry-After": "1"}, body=body)
+        await route.fulfill(status=status, headers={"Retry-After": "1"}, body=body)
 
     await screen.page.route("**/api/v1/activity/**", refuse_once)
     await screen.page.goto(f"{api.url}/timeline/#key={await api.key()}")
@@ -237,14 +238,17 @@ async def test_a_refusal_that_passes_is_waited_out(screen: Screen, api: Api, sta
 
 async def test_a_lost_connection_is_shown_and_comes_back(screen: Screen, api: Api) -> None:
     await fill(api, realistic_log(20))
-    await screen.open()
     page = screen.page
+    await page.clock.install()
+    await screen.open()
     await page.locator('#sign[data-sign="live"]').wait_for()
 
     await page.context.set_offline(True)
+    await page.clock.fast_forward(15_000)
     await page.locator('#sign[data-sign="away"]').wait_for()
     assert len(await screen.rows()) > 0
     await page.context.set_offline(False)
+    await page.clock.fast_forward(15_000)
     await page.locator('#sign[data-sign="live"]').wait_for()
     screen.faults.clear()  # the browser's own lines about the network
 

@@ -1,4 +1,4 @@
-// What happens to a listing while somebody looks (contract 3.7): server-sent events over `fetch`, since
+// What happens to a listing while somebody looks: server-sent events over `fetch`, since
 // `EventSource` sends no key. Where a server lets nobody follow, the first page is asked for again.
 
 import { ask, Refusal, request } from "./api.js";
