@@ -88,7 +88,8 @@ cdef datetime _read(object text, _Rest *rest):
     if end - place != DATE_SIZE:
         if end - place < TIME_SIZE or place[10] != c"T" or place[13] != c":" or place[16] != c":":
             raise _no_datetime()
-        hour, minute, second = _number(place + 11, 2), _number(place + 14, 2), _number(place + 17, 2)
+        hour, minute = _number(place + 11, 2), _number(place + 14, 2)
+        second = _number(place + 17, 2)
         milliseconds = _read_rest(place + TIME_SIZE, end, rest)
     if place[4] != c"-" or place[7] != c"-":
         raise _no_datetime()

@@ -52,14 +52,13 @@ cdef bint _has_dollar(const uint8_t *start, const uint8_t *end) noexcept:
 
 cdef bint _has_long_number(const uint8_t *start, const uint8_t *end) noexcept:
     """Whether so many digits stand in a row: then one of them is a nineteenth byte."""
-    cdef const uint8_t *place = start + LONG_NUMBER - 1
-    cdef const uint8_t *first
-    while place < end:
-        if _is_digit(place[0]):
+    cdef Py_ssize_t size = end - start, place = LONG_NUMBER - 1, first
+    while place < size:
+        if _is_digit(start[place]):
             first = place
-            while first > start and _is_digit(first[-1]):
+            while first and _is_digit(start[first - 1]):
                 first -= 1
-            while place < end and _is_digit(place[0]):
+            while place < size and _is_digit(start[place]):
                 place += 1
             if place - first >= LONG_NUMBER:
                 return True
@@ -68,8 +67,8 @@ cdef bint _has_long_number(const uint8_t *start, const uint8_t *end) noexcept:
 
 
 cdef Py_ssize_t _brackets(const uint8_t *start, const uint8_t *end) noexcept:
-    """How many `[` and `{`, which differ in one bit, there are. Counted in bytes: the compiler makes
-    sixteen of them one instruction."""
+    """How many `[` and `{` there are; the two differ in one bit. Counted in bytes, so that the
+    compiler makes sixteen of them one instruction."""
     cdef Py_ssize_t count = 0, size, i
     cdef uint8_t few
     while start < end:

@@ -48,6 +48,7 @@ cdef enum:
     MAX_FIELDS = 32
     MAX_SIZE = 64  # bytes of a name, at which it is too long
     NONE = -1
+    MAX_LEVELS = 200
     DAY = 86_400_000  # milliseconds
     SIZE_SIZE = 4  # before the elements of a document stands its size
 
@@ -103,7 +104,8 @@ cdef class Fields:
         self._fillings = tuple([encode({name: self._filled[name]}) for name in self._names])
 
     def decode(self, bytes document not None, into=None):
-        """Those that the document has, as `bson.decode` decodes them; in the dict `into`, if given."""
+        """Those that the document has, as `bson.decode` decodes them, put into the dict `into` or
+        into a new one."""
         cdef Reader reader
         fields = {} if into is None else into
         reader.place = document
@@ -116,9 +118,11 @@ cdef class Fields:
 
     def copy(self, bytes document not None, bytes more not None):
         """The BSON of a document of all of them, in their order, and of `more`, BSON too, behind
-        them. What `document` lacks or has as null is filled in."""
+        them. What `document` lacks or has as null is filled in. Raises `ValueError` where `more` is
+        no document."""
         cdef _Element[MAX_FIELDS] found
         cdef Reader reader
+        _require_document(more)
         reader.place = document
         reader.end = reader.place + len(document)
         try:
@@ -158,7 +162,7 @@ cdef class Fields:
                 continue
             inner, value = self._inner[place], found[place].value
             if inner is None or found[place].begin[0] != DOCUMENT:
-                one = _decode(&value, found[place].begin[0])
+                one = _decode(&value, found[place].begin[0], 1)
             else:
                 one = {}
                 (<Fields> inner)._decode(&value, one)
@@ -174,8 +178,8 @@ cdef class Fields:
         }
 
     cdef int _find(self, Reader *reader, _Element *found) except -1:
-        """Where each of them stands in the document that begins here. Raises `ValueError` for a value
-        of another kind than those in `kinds`, wherever it is, and for what is no document."""
+        """Where each of them stands in the document that begins here. Raises `ValueError` for a
+        value of another kind than those in `kinds`, wherever it is, and for what is no document."""
         cdef Reader inner
         cdef Py_ssize_t place, size
         cdef const uint8_t *kind
@@ -203,8 +207,9 @@ cdef class Fields:
         return place
 
 
-cdef object _decode(Reader *reader, uint8_t kind):
-    """No deeper than MongoDB nests documents, 200 levels."""
+cdef object _decode(Reader *reader, uint8_t kind, int level):
+    """A value of a document of this level, the outermost being the first. Deeper than `MAX_LEVELS`,
+    beyond what MongoDB stores, `bson` decides: here each level takes some of the C stack."""
     cdef const uint8_t *text
     cdef Py_ssize_t size
     if kind == STRING:
@@ -223,38 +228,56 @@ cdef object _decode(Reader *reader, uint8_t kind):
     if kind == DATETIME:
         return _to_datetime(take_int64(reader))
     if kind == DOCUMENT:
-        return _decode_document(reader)
+        return _decode_document(reader, level + 1)
     if kind == ARRAY:
-        return _decode_array(reader)
+        return _decode_array(reader, level + 1)
     raise ValueError("left to `bson`")
 
 
-cdef dict _decode_document(Reader *reader):
+cdef dict _decode_document(Reader *reader, int level):
     cdef Reader inner
     cdef const uint8_t *name
     cdef uint8_t kind
     cdef Py_ssize_t size
     cdef dict document = {}
+    _require_level(level)
     enter(reader, &inner)
     while inner.place < inner.end:
         kind = take(&inner, 1)[0]
         name = take_name(&inner, &size)
         key = PyUnicode_DecodeUTF8(<const char *> name, size, NULL)
-        document[key] = _decode(&inner, kind)
+        document[key] = _decode(&inner, kind, level)
     return document
 
 
-cdef list _decode_array(Reader *reader):
+cdef list _decode_array(Reader *reader, int level):
     cdef Reader inner
     cdef uint8_t kind
     cdef Py_ssize_t size
     cdef list values = []
+    _require_level(level)
     enter(reader, &inner)
     while inner.place < inner.end:
         kind = take(&inner, 1)[0]
         take_name(&inner, &size)
-        values.append(_decode(&inner, kind))
+        values.append(_decode(&inner, kind, level))
     return values
+
+
+cdef inline int _require_level(int level) except -1:
+    if level > MAX_LEVELS:
+        raise ValueError("documents in documents, too many of them")
+    return 0
+
+
+cdef int _require_document(bytes document) except -1:
+    cdef Reader reader, inner
+    reader.place = document
+    reader.end = reader.place + len(document)
+    enter(&reader, &inner)
+    if reader.place != reader.end:
+        raise ValueError("bytes behind a document")
+    return 0
 
 
 cdef datetime _to_datetime(int64_t milliseconds):

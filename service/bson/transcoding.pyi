@@ -1,5 +1,5 @@
 from collections.abc import Collection, Iterator
-from typing import NamedTuple, final
+from typing import NamedTuple, Self, final
 
 class Place(NamedTuple):
     time: int
@@ -17,7 +17,7 @@ class Rows(NamedTuple):
 
 @final
 class Documents:
-    def __init__(self, cursor: bytes | memoryview) -> None: ...
+    def __new__(cls, cursor: bytes | memoryview) -> Self: ...
     @property
     def cursor(self) -> bytes | memoryview: ...
     @property
@@ -25,8 +25,6 @@ class Documents:
 
 @final
 class Transcoder:
-    def __init__(
-        self, *, time_field: str, id_suffix: str, names: Collection[str] | None
-    ) -> None: ...
+    def __new__(cls, *, time_field: str, id_suffix: str, names: Collection[str] | None) -> Self: ...
     def each(self, documents: Documents) -> Iterator[Row]: ...
     def rows(self, documents: Documents, at_most: int, max_bytes: int) -> Rows: ...

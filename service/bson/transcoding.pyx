@@ -13,7 +13,7 @@ cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.conversion cimport Py_DTSF_ADD_DOT_0, PyOS_double_to_string
 from cpython.mem cimport PyMem_Free
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 from libc.time cimport time_t, tm
@@ -108,7 +108,7 @@ cdef bint _find(Reader *reader, uint8_t kind, bytes name, Reader *found) except 
 
 @cython.final
 cdef class Documents:
-    """The documents in the reply to a `find`; with `cursor_id` there are more, with 0 there are not.
+    """The documents in the reply to a `find`. Where there are more, `cursor_id` is not 0.
 
     `cursor` are the bytes of the reply's `cursor`. Raises `ValueError` for others.
     """
@@ -264,8 +264,9 @@ cdef class Transcoder:
 
     cdef Py_ssize_t _suffix_size(self) noexcept:
         cdef Py_ssize_t size = len(self._id_suffix)
-        cdef const uint8_t *tail = self._id + self._id_size - size
-        return size if size <= self._id_size and is_text(tail, size, self._id_suffix) else 0
+        if size > self._id_size:
+            return 0
+        return size if is_text(self._id + self._id_size - size, size, self._id_suffix) else 0
 
     cdef int _copy_value(self, Reader *reader, uint8_t kind, int level) except -1:
         cdef const uint8_t *text

@@ -117,6 +117,37 @@ def test_of_equal_names_the_last_counts() -> None:
     assert Fields(["a"]).copy(twice, bson.encode({})) == bson.encode({"a": [2]})
 
 
+def nested_bytes(levels: int, kind: bytes) -> bytes:
+    """A document that holds a value of this kind that holds one, and so on: an encoder would not."""
+    innermost = bson.encode({})
+    sizes = [len(innermost) + 8 * level for level in range(levels, 0, -1)]
+    heads = [size.to_bytes(4, "little") + kind + b"a\0" for size in sizes]
+    return b"".join(heads) + innermost + b"\0" * levels
+
+
+@pytest.mark.parametrize("kind", [b"\x03", b"\x04"])
+@pytest.mark.parametrize("levels", [199, 200, 201, 300])
+def test_nesting_is_followed_as_bson_follows_it(levels: int, kind: bytes) -> None:
+    document = nested_bytes(levels, kind)
+
+    assert Fields(["a"]).decode(document) == bson.decode(document)
+    assert Fields(["a.a"]).decode(document) == bson.decode(document)
+    assert Fields(["a"]).copy(document, bson.encode({})) == document
+
+
+@pytest.mark.parametrize("kind", [b"\x03", b"\x04"])
+def test_nesting_without_end_is_refused(kind: bytes) -> None:
+    with pytest.raises(InvalidBSON):
+        Fields(["a"]).decode(nested_bytes(200_000, kind))
+
+
+@pytest.mark.parametrize("more", [b"", b"\0", b"\5\0\0\0", b"\5\0\0\0\0\0", b"\6\0\0\0\0"])
+def test_what_is_behind_a_copy_is_a_document(more: bytes) -> None:
+    for document in ({"a": 1}, {"a": Regex("a")}):
+        with pytest.raises(ValueError, match=r"document|early"):
+            Fields(["a"]).copy(bson.encode(document), more)
+
+
 TEXT = bson.encode({"a": "text"})
 
 
