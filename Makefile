@@ -7,9 +7,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 SECRET := .stack/cursor-secret
+COMPILED := $(subst /,.,$(basename $(wildcard service/*/*.pyx)))
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
+.PHONY: help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -19,14 +20,23 @@ install: $(INSTALLED) ## the virtual environment, from the lock file
 demo: $(INSTALLED) ## the whole road with a few hundred events; ONCE=1 ends by itself
 	@$(PYTHON) -m deploy.local.demo $(if $(ONCE),--once)
 
-test: $(INSTALLED) ## every test, on a real Kafka and a real MongoDB
-	@$(PYTHON) -m pytest
+quick: check ## check, and every test of behaviour that needs no server (under 1 min)
+	@$(PYTHON) -m pytest -q -m "not server" tests/unit tests/api tests/ingest tests/store
 
-check: $(INSTALLED) ## format, lint, types, import walls
+test: $(INSTALLED) ## every test on real servers (10 min); ONLY=tests/store K=expression
+	@$(PYTHON) -m pytest $(ONLY) $(if $(K),-k "$(K)")
+
+fix: $(INSTALLED) ## format, and mend what the linter can mend (1 s)
+	@$(PYTHON) -m ruff check --fix --quiet
+	@$(PYTHON) -m ruff format
+
+check: $(INSTALLED) ## format, lint, types, import walls (10 s)
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m mypy
 	@$(VENV)/bin/lint-imports
+	@PATH="$(VENV)/bin:$$PATH" cython-lint service
+	@$(VENV)/bin/stubtest --ignore-missing-stub $(COMPILED)
 
 stack: $(INSTALLED) ## only Kafka and MongoDB, their addresses printed
 	@$(PYTHON) -m deploy.local
@@ -43,6 +53,9 @@ manifests: $(INSTALLED) ## every overlay with every component: schemas, referenc
 
 schemas: $(INSTALLED) ## examples and schemas of events, from the models
 	@$(PYTHON) -m deploy.local.documents
+
+sanitize: $(INSTALLED) ## the compiled modules and their tests under sanitizers (2 min)
+	@$(PYTHON) -m tests.sanitize
 
 faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
 	@$(PYTHON) -m tests.ingest.faults $(SEED)

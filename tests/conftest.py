@@ -32,6 +32,15 @@ monitoring.register(_WATCH)
 
 Driver = Literal["pymongo", "motor"]
 
+SERVERS = frozenset({"mongo_server", "kafka_server", "_mongo_to_break", "_kafka_to_break"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands on one of the servers below; a module that starts its own says so itself."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVERS.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.server)
+
 
 @pytest.fixture(autouse=True)
 def commands() -> Iterator[CommandWatch]:
