@@ -10,8 +10,10 @@ import click
 import uvloop
 from aiokafka.errors import KafkaError
 
+from consumers.check import check
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.connections import recognize_lost_connections
+from consumers.documents import asyncapi, schema
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
 from consumers.replay import (
@@ -44,6 +46,10 @@ COMPLAINT_INTERVAL_SECONDS = 30.0
 def main() -> None:
     read_any_header_name()
     recognize_lost_connections()
+
+
+for command in (schema, asyncapi, check):
+    main.add_command(command)
 
 
 @main.command(help="Work off events until SIGTERM.")

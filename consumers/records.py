@@ -13,7 +13,11 @@ MAX_ATTEMPT = 1000
 def parse_record(record: ConsumerRecord, max_bytes: int) -> EncodedChange | Ignored | Rejected:
     """The outcome of one record. What is wrong with it is an answer here, not an exception: a bad
     record hurts nobody else (contract 1.5.4)."""
-    value = record.value
+    return parse_value(record.value, max_bytes)
+
+
+def parse_value(value: bytes | None, max_bytes: int) -> EncodedChange | Ignored | Rejected:
+    """The outcome of the value of a record."""
     if value is None:
         return IGNORED
     if len(value) > max_bytes:

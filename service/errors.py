@@ -40,6 +40,11 @@ MAX_FAULTS_TOLD = 20
 _MAX_STEP_CHARACTERS = 100
 
 
+def to_pointer(path: Path) -> str:
+    """A path as a JSON pointer (RFC 6901)."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
 class Fault(NamedTuple):
     """One thing that is wrong with a record: the code it is rejected with, where, and why.
 
@@ -53,8 +58,7 @@ class Fault(NamedTuple):
     @property
     def pointer(self) -> str:
         """The path as a JSON pointer (RFC 6901), from the event; `""` is the whole of it."""
-        steps = [str(step).replace("~", "~0").replace("/", "~1") for step in self.path]
-        return "".join(f"/{step}" for step in steps)
+        return to_pointer(self.path)
 
     def __str__(self) -> str:
         """As in `data.users[1]: a string`, and nothing that a terminal would obey."""

@@ -416,8 +416,7 @@ def _check_event(event: dict[str, Any]) -> None:
     # silent: a date_updated of null counts as absent
     if event.get("date_updated") is not None and parse_datetime(event["date_updated"]) is None:
         faults.append("date_updated")
-    # silent: "an id or null", so "" is a fault here, though not inside `data`
-    if event.get("lead_id") is not None and not is_id(event["lead_id"]):
+    if event.get("lead_id") not in (None, "") and not is_id(event["lead_id"]):
         faults.append("lead_id")
     if event.get("action") != "deleted" and not isinstance(event.get("data"), dict):
         faults.append("data")
@@ -505,7 +504,7 @@ def _check_ids(activity: dict[str, Any]) -> None:
 def _fill(activity: dict[str, Any], event: dict[str, Any], type_: Type) -> None:
     """Contract 1.3, row "filled when absent or null", but for the date-times."""
     if activity.get("lead_id") is None:
-        activity["lead_id"] = event.get("lead_id")
+        activity["lead_id"] = event.get("lead_id") or None
     for key in ("user_id", "created_by", "updated_by"):
         activity.setdefault(key, None)
         activity.setdefault(f"{key.removesuffix('_id')}_name", None)

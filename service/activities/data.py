@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from service.activities.checks import find_deviations
+from service.activities.checks import Deviation, find_deviations
 from service.activities.datetimes import parse_datetime
 from service.activities.limits import find_excesses, find_reserved_keys
 from service.activities.threads import derive_thread_id, to_preview
@@ -27,8 +27,8 @@ _IDENTITY: tuple[tuple[str, RejectionCode], ...] = (
 
 def parse_data(
     type_: ActivityType, event: Mapping[str, Any], record: bytes, *, is_plain: bool
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The activity that the event's `data` describes, and the names of its fields that deviate.
+) -> tuple[dict[str, Any], Sequence[Deviation]]:
+    """The activity that the event's `data` describes, and where it deviates from its type.
 
     The event around its `data` has been checked; `record` are the bytes it came in, and with
     `is_plain` they show that no limit is exceeded. Takes over `data`. Raises `Rejected` with all
@@ -52,7 +52,7 @@ def parse_data(
         raise Rejected.because_of(*mismatches, *faults)
     if type_.name == EMAIL:
         _complete_email(activity, record)
-    return activity, tuple(dict.fromkeys([str(one.path[0]) for one in deviations]))
+    return activity, deviations
 
 
 def _find_mismatches(

@@ -1,7 +1,7 @@
 """An event, as a producer published it, to a change of one activity (contract 1.2 to 1.6)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic_core import ValidationError, core_schema
 
 from service.activities.base import ID_PATTERN
+from service.activities.checks import Deviation
 from service.activities.data import parse_data
 from service.activities.datetimes import parse_microseconds
 from service.activities.decoding import decode_json
@@ -46,7 +47,7 @@ _NEEDS = {
     "object_id": "required, an id",
     "organization_id": "required, an id",
     "action": "required, a string",
-    "lead_id": "an id or null",
+    "lead_id": 'an id, null or ""',
 }
 _is_id = re.compile(ID_PATTERN.strip("^$")).fullmatch
 
@@ -94,9 +95,9 @@ def parse_event(value: bytes | None) -> Change | Ignored:
     """
     if value is None:
         return IGNORED
-    event, is_plain = _decode_event(value)
+    event, is_plain = decode_event(value)
     try:
-        type_ = _find_type(event)
+        type_ = find_type(event)
         if type_ is None:
             return IGNORED
         revision, faults = _read_envelope(event)
@@ -110,8 +111,11 @@ def parse_event(value: bytes | None) -> Change | Ignored:
         raise
 
 
-def _decode_event(value: bytes) -> tuple[dict[str, Any], bool]:
-    """The event, and whether nothing in it exceeds a limit."""
+def decode_event(value: bytes) -> tuple[dict[str, Any], bool]:
+    """The event, out of its wrappings, and whether nothing in it exceeds a limit.
+
+    Raises `Rejected`.
+    """
     try:
         content, is_plain = decode_json(without_frame(value))
     except ValueError as error:
@@ -122,8 +126,11 @@ def _decode_event(value: bytes) -> tuple[dict[str, Any], bool]:
     return event, is_plain
 
 
-def _find_type(event: Mapping[str, Any]) -> ActivityType | None:
-    """The type of activity that the event is about, or None where it is about none."""
+def find_type(event: Mapping[str, Any]) -> ActivityType | None:
+    """The type of activity that the event is about, or None where it is about none.
+
+    Raises `Rejected` where it says no type, or one that is not known.
+    """
     object_type = event.get("object_type")
     if not isinstance(object_type, str):
         raise Rejected.because_of(Fault("invalid_event", ("object_type",), "required, a string"))
@@ -141,9 +148,11 @@ def _unknown(object_type: str) -> Rejected:
     return Rejected.because_of(Fault("unknown_type", ("object_type",), reason))
 
 
-def _read_envelope(event: Mapping[str, Any]) -> tuple[str, list[Fault]]:
+def _read_envelope(event: dict[str, Any]) -> tuple[str, list[Fault]]:
     """The revision (contract 1.5.1), and all that is wrong with the event around its `data`."""
     faults: list[Fault] = []
+    if event.get("lead_id") == "":
+        event["lead_id"] = None
     try:
         _ENVELOPE.validate(event)
     except ValidationError as error:
@@ -205,9 +214,9 @@ def _to_change(
     is_plain: bool,
 ) -> Change:
     activity: dict[str, Any] | None = None
-    fields: tuple[str, ...] = ()
+    deviations: Sequence[Deviation] = ()
     if event["action"] != "deleted":
-        activity, fields = parse_data(type_, event, record, is_plain=is_plain)
+        activity, deviations = parse_data(type_, event, record, is_plain=is_plain)
     id_, thread_id = event["object_id"], None
     if type_.name == EMAIL_THREAD:
         id_, thread_id = id_ + OVERLAY_SUFFIX, id_
@@ -222,8 +231,12 @@ def _to_change(
         activity,
         thread_id,
         event["action"] == "created",
-        tuple([(type_.name, field) for field in fields]) if fields else (),
+        _to_fields(type_, deviations) if deviations else (),
     )
+
+
+def _to_fields(type_: ActivityType, deviations: Iterable[Deviation]) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys([(type_.name, str(one.path[0])) for one in deviations]))
 
 
 def _to_overlay(thread: Mapping[str, Any]) -> dict[str, Any]:

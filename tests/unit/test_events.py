@@ -122,10 +122,20 @@ def test_anything_else_is_no_id(key: str, id_: object) -> None:
     assert code_of(event({"date_created": NOON}, **{key: id_})) == "invalid_event"
 
 
-@pytest.mark.parametrize("lead_id", ["", "a b", "a" * 129, 5, False, ["lead_1"]])
+@pytest.mark.parametrize("lead_id", ["a b", "a" * 129, 5, False, ["lead_1"]])
 def test_lead_of_the_event_is_an_id_or_null(lead_id: object) -> None:
     assert code_of(event(lead_id=lead_id)) == "invalid_event"
     assert code_of(deletion(lead_id=lead_id)) == "invalid_event"
+
+
+def test_empty_lead_of_the_event_counts_as_null() -> None:
+    least = {"date_created": NOON}
+    filled = parse(around(least, lead_id="")).activity
+
+    assert filled == parse(around(least, lead_id=None)).activity
+    assert filled is not None
+    assert filled["lead_id"] is None
+    assert parse(deletion(lead_id="")).activity is None
 
 
 @pytest.mark.parametrize("key", ["date_created", "date_updated"])
