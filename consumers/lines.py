@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
 from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import zstandard
 
@@ -55,9 +55,9 @@ def size_of(paths: tuple[str, ...]) -> int | None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BufferedReader]:
+def _opened(path: str) -> Iterator["BufferedReader[Any]"]:
     if path == STANDARD_INPUT:
-        given = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
+        given: "BufferedReader[Any]" = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
         try:
             yield given
         finally:
@@ -68,7 +68,7 @@ def _opened(path: str) -> Iterator[BufferedReader]:
 
 
 @contextmanager
-def _unpacked(file: BufferedReader) -> Iterator[IO[bytes]]:
+def _unpacked(file: "BufferedReader[Any]") -> Iterator[IO[bytes]]:
     """What the file holds, whatever it was compressed with: its first bytes say so."""
     start = file.peek(_MARK_SIZE)[:_MARK_SIZE]
     kind = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), None)
@@ -101,5 +101,5 @@ def _split(content: IO[bytes], max_bytes: int, *, is_one: bool) -> Iterator[tupl
             yield number, value
 
 
-def _position(file: BufferedReader) -> int:
+def _position(file: "BufferedReader[Any]") -> int:
     return file.tell() if file.seekable() else 0

@@ -10,18 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from consumers.topics import FAMILIES, OTHER_FAMILY
 from service.activities.types import BY_NAME
 
 ORGANIZATION = "orga_demo"
-FAMILIES = {
-    "Call": "calls",
-    "Email": "emails",
-    "EmailThread": "emails",
-    "LeadStatusChange": "status_changes",
-    "OpportunityStatusChange": "status_changes",
-}
-OTHER_FAMILY = "events"
-
 Activity = dict[str, Any]
 
 

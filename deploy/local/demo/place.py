@@ -10,8 +10,9 @@ from pathlib import Path
 from pymongo import AsyncMongoClient
 
 from consumers.cluster import quiet_client, require_kafka
+from consumers.topics import FAMILIES, OTHER_FAMILY
 from deploy.local.commands import ApiProcess, ConsumerProcess, run_command
-from deploy.local.demo.journal import FAMILIES, ORGANIZATION, OTHER_FAMILY
+from deploy.local.demo.journal import ORGANIZATION
 from deploy.local.kafka import create_dead_letter_topic, create_topics, delete_topics
 from deploy.local.processes import Server
 from deploy.local.stack import Stack, running
