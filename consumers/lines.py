@@ -57,7 +57,7 @@ def size_of(paths: tuple[str, ...]) -> int | None:
 @contextmanager
 def _opened(path: str) -> Iterator["BufferedReader[Any]"]:
     if path == STANDARD_INPUT:
-        given: "BufferedReader[Any]" = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
+        given: BufferedReader[Any] = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
         try:
             yield given
         finally:
