@@ -10,14 +10,14 @@ SECRET := .stack/cursor-secret
 COMPILED := $(subst /,.,$(basename $(wildcard service/*/*.pyx)))
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
+.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-install: $(INSTALLED) ## the virtual environment, from the lock file
+install: $(INSTALLED) ## the virtual environment, from the lock file (5 min, once)
 
-demo: $(INSTALLED) ## the whole road with a few hundred events; ONCE=1 ends by itself
+demo: $(INSTALLED) ## the whole road with a few hundred events (20 s); ONCE=1 ends by itself
 	@$(PYTHON) -m deploy.local.demo $(if $(ONCE),--once)
 
 quick: check ## check, and every test of behaviour that needs no server (under 1 min)
@@ -51,13 +51,16 @@ run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 manifests: $(INSTALLED) ## every overlay with every component: schemas, references, alerts
 	@LONG_TESTS=1 $(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_components.py tests/deploy/test_alerts.py
 
-schemas: $(INSTALLED) ## examples and schemas of events, from the models
+docs: $(INSTALLED) ## the tables that the code knows, written into the pages (2 s)
+	@$(PYTHON) -m docs.tables
+
+schemas: $(INSTALLED) ## examples and schemas of events, from the models (2 s)
 	@$(PYTHON) -m deploy.local.documents
 
 sanitize: $(INSTALLED) ## the compiled modules and their tests under sanitizers (2 min)
 	@$(PYTHON) -m tests.sanitize
 
-faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
+faults: $(INSTALLED) ## the long fault matrix, as a table (10 min); SEED=number repeats one
 	@$(PYTHON) -m tests.ingest.faults $(SEED)
 
 bench: $(INSTALLED) ## every promise of speed; OPTIONS='--part reads' for one

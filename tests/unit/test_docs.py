@@ -2,10 +2,21 @@
 
 import re
 import subprocess
+import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
+from prometheus_client import REGISTRY
+
+from consumers.__main__ import main as consumers
+from docs.tables import PAGES, TABLES, render
+from service.__main__ import main as service
+from service.errors import RejectionCode
+from service.settings import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 BOOKS = ("contract", "design")
@@ -82,3 +93,119 @@ def test_every_link_leads_somewhere() -> None:
     ]
     assert links
     assert dead == []
+
+
+# --- tables that the code knows ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_are_as_the_code_has_them(name: str) -> None:
+    page = read(ROOT / name)
+
+    assert render(page) == page, "run `make docs` and commit what it writes"
+
+
+def test_every_table_is_shown_once() -> None:
+    shown = Counter(
+        name
+        for page in PAGES
+        for name in re.findall(r"<!-- table: ([\w ]+) -->", read(ROOT / page))
+    )
+
+    assert shown == Counter(dict.fromkeys(TABLES, 1))
+
+
+def test_every_code_of_a_dead_letter_is_explained_once() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", read(ROOT / "docs/events.md"), re.MULTILINE)
+
+    counted = Counter(row for row in rows if row in get_args(RejectionCode))
+    assert counted == Counter(dict.fromkeys(get_args(RejectionCode), 1))
+
+
+def test_every_dependency_has_a_reason_beside_it() -> None:
+    text = read(ROOT / "pyproject.toml")
+    project = tomllib.loads(text)
+    names = [*project["project"]["dependencies"], *project["dependency-groups"]["development"]]
+
+    assert [one for one in names if not re.search(rf'"{re.escape(one)}",  # \w', text)] == []
+
+
+# --- what pages name --------------------------------------------------------------------------------
+
+
+def code_of(page: Path) -> list[str]:
+    """What stands between backticks, and each line of a fence."""
+    text = read(page)
+    fences = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    return [*inline, *(line for fence in fences for line in fence.splitlines())]
+
+
+def named(pattern: str) -> set[tuple[str, str]]:
+    """Page and name, of whatever the pages name so."""
+    return {
+        (page.relative_to(ROOT).as_posix(), name)
+        for page in pages()
+        for code in code_of(page)
+        for name in re.findall(pattern, code)
+    }
+
+
+def test_every_path_named_exists() -> None:
+    top = "tests|service|consumers|deploy|docs|examples"
+    paths = named(rf"^((?:{top})/[\w./-]*)$")
+
+    assert paths
+    assert {(page, path) for page, path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_every_make_target_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read(ROOT / "Makefile"), re.MULTILINE))
+    used = named(r"^make ((?:[a-z-]+ ?)+)")
+
+    assert used
+    assert {
+        (page, one) for page, names in used for one in names.split() if one not in targets
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("program", "group"), [("activity-service", service), ("activity-consumers", consumers)]
+)
+def test_every_command_named_exists(program: str, group: click.Group) -> None:
+    used = named(rf"{program} ([a-z][a-z -]*)")
+
+    assert used
+    assert {(page, words) for page, words in used if not is_command(group, words.split())} == set()
+
+
+def is_command(group: click.Group, words: list[str]) -> bool:
+    """Whether the first words are a command, or a group and one of its commands."""
+    command = group.commands.get(words[0])
+    if isinstance(command, click.Group) and len(words) > 1:
+        return words[1] in command.commands
+    return command is not None
+
+
+def test_every_setting_named_is_one() -> None:
+    known = {variable for section in SECTIONS for variable in section.variables()}
+    used = named(r"\b(ACTIVITY_[A-Z_]*[A-Z])\b")
+
+    unknown = {
+        (page, name)
+        for page, name in used
+        if name.removesuffix("_FILE") not in known
+        and not any(variable.startswith(f"{name}_") for variable in known)
+    }
+    assert used
+    assert unknown == set()
+
+
+def test_every_metric_named_is_one() -> None:
+    exposed = {sample.name for family in REGISTRY.collect() for sample in family.samples}
+    declared = {family.name for family in REGISTRY.collect()} | exposed
+    declared |= {f"{name}_total" for name in declared}
+    used = named(r"\b(activity_(?:http|store|records|lag|batch|bytes|dead|ready|retries)\w*)\b")
+
+    assert used
+    assert {(page, name) for page, name in used if name not in declared} == set()
