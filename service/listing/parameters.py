@@ -37,6 +37,8 @@ class Form(Enum):
 
 
 _ID_FILTERS = frozenset({Form.IDS, Form.TEXTS})
+# These say where a query looks, and are parts of it by themselves.
+_PLACES = frozenset({"id", "lead_id", "organization_id"})
 _LISTS = _ID_FILTERS | {Form.TYPES, Form.FIELDS}
 
 
@@ -232,6 +234,13 @@ def parameters_of(own_type: ActivityType | None) -> Mapping[str, Parameter]:
     return MappingProxyType(
         {row.name: row for row in PARAMETERS if row.own_list in (None, own_list)}
     )
+
+
+@cache
+def condition_fields() -> tuple[str, ...]:
+    """What the filters look at that are conditions on the rows, in the order of the table."""
+    rows = (row for row in PARAMETERS if row.is_id_filter and row.field not in _PLACES)
+    return tuple(dict.fromkeys(row.field for row in rows))
 
 
 _NAMES = frozenset(row.name for row in PARAMETERS)

@@ -36,6 +36,7 @@ from service.listing.parameters import (
     TYPE_NAMES,
     Form,
     Parameter,
+    condition_fields,
     parameters_of,
     to_stem,
 )
@@ -56,13 +57,7 @@ _MAX_HINTS = 5
 _MAX_COMPARED = 40
 _ALL_TYPES = frozenset(BY_NAME)
 # What a thread has of several emails: each filter looks at all of them (contract 3.2).
-_MEMBER_FIELDS = ("user_id", "contact_id")
-_OWN_LIST_FIELDS = (
-    "custom_activity_type_id",
-    "opportunity_id",
-    "form_id",
-    "external_whatsapp_message_id",
-)
+_MEMBER_FIELDS = frozenset({"user_id", "contact_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,14 +326,10 @@ def _is_own(values: Mapping[str, Any], organization_id: str) -> bool:
 
 
 def _to_conditions(values: Mapping[str, Any]) -> Iterable[Condition]:
-    for field in _MEMBER_FIELDS:
-        for name in (field, f"{field}__in"):
-            if name in values:
-                yield Condition(field, values[name])
-    for field in _OWN_LIST_FIELDS:
-        both = _both(values.get(field), values.get(f"{field}__in"))
-        if both is not None:
-            yield Condition(field, both)
+    for field in condition_fields():
+        one, several = values.get(field), values.get(f"{field}__in")
+        filters = [one, several] if field in _MEMBER_FIELDS else [_both(one, several)]
+        yield from (Condition(field, each) for each in filters if each is not None)
 
 
 def _to_fields(names: frozenset[str] | None) -> Fields | None:

@@ -23,6 +23,7 @@ FORM = "form"
 EXTERNAL_WHATSAPP_MESSAGE = "external_whatsapp_message"
 EXPIRY = "expiry"
 
+_VALUE_PLACE = 2  # behind the organization and the type
 _SECONDS_A_DAY = 86_400
 _NAMESPACE_NOT_FOUND = 26
 _INDEX_OPTIONS_CONFLICT = 85
@@ -45,6 +46,12 @@ class IndexDefinition:
         if self.expires:
             options["expireAfterSeconds"] = expire_after_seconds
         return IndexModel(list(self.keys), name=self.name, **options)
+
+    @property
+    def value_field(self) -> str | None:
+        """The field whose values it finds in the rows of one type, where that is what it is for."""
+        is_of_one_type = self.only is not None and "_type" in self.only
+        return self.keys[_VALUE_PLACE][0] if is_of_one_type else None
 
     def difference(self, found: Mapping[str, Any] | None) -> str | None:
         """What is wrong with the index document that the server shows under this name, or None.
@@ -114,6 +121,11 @@ INDEXES: tuple[IndexDefinition, ...] = (
         expires=True,
     ),
 )
+
+
+def index_of_value(field: str) -> str | None:
+    """The name of the index that finds rows by a value of this field without a lead, if one does."""
+    return next((index.name for index in INDEXES if index.value_field == field), None)
 
 
 async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:

@@ -23,25 +23,16 @@ from service.activities.types import BY_NAME, CUSTOM_ACTIVITY, EMAIL, EMAIL_THRE
 from service.listing.query import MAX_SCANS, Condition, Query
 from service.store.ids import THREAD_SUFFIX, to_key
 from service.store.indexes import (
-    EXTERNAL_WHATSAPP_MESSAGE,
-    FORM,
     LEAD_ACTIVITY_AT,
     LEAD_DATE_CREATED,
-    OPPORTUNITY,
     ORGANIZATION_DATE_CREATED,
     PRIMARY,
     THREAD_MEMBERS,
+    index_of_value,
 )
 
 EMAIL_BODIES = frozenset({"body_text", "body_html", "body_text_quoted", "body_html_quoted"})
 
-_VALUE_INDEXES: Mapping[str, str] = MappingProxyType(
-    {
-        "opportunity_id": OPPORTUNITY,
-        "form_id": FORM,
-        "external_whatsapp_message_id": EXTERNAL_WHATSAPP_MESSAGE,
-    }
-)
 # On a thread, these are looked for in all of its members (contract 3.2).
 _MEMBER_VALUES: Mapping[str, str] = MappingProxyType(
     {"user_id": "_meta.user_ids", "contact_id": "_meta.contact_ids"}
@@ -164,8 +155,8 @@ def _to_hint(query: Query) -> str:
     if query.leads is not None:
         return LEAD_DATE_CREATED if query.sort.field == "date_created" else LEAD_ACTIVITY_AT
     for condition in query.conditions:
-        if condition.field in _VALUE_INDEXES:
-            return _VALUE_INDEXES[condition.field]
+        if (index := index_of_value(condition.field)) is not None:
+            return index
     return ORGANIZATION_DATE_CREATED
 
 
