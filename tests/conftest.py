@@ -20,10 +20,13 @@ from service.settings import MongoSettings, RetentionSettings
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from tests.commands import CommandWatch
+from tests.examples import examples
 
 # On a CI machine hypothesis would choose the same examples every time; here it looks for new ones
 # and prints what repeats a failure.
-hypothesis_settings.register_profile("project", deadline=None, derandomize=False, print_blob=True)
+hypothesis_settings.register_profile(
+    "project", max_examples=examples(50), deadline=None, derandomize=False, print_blob=True
+)
 hypothesis_settings.load_profile("project")
 
 # Before any client is made: the driver asks its listeners once for each.

@@ -15,8 +15,8 @@ from service.api.openapi import build_document
 from service.listing.parameters import PARAMETERS
 from service.store.mongo import Mongo
 from tests.api.conftest import BASE_PATH, Api, Reply, serving
-from tests.api.examples import IS_LONG
 from tests.api.schemathesis_hooks import records
+from tests.examples import IS_LONG
 from tests.factories import OWN_PATHS, activity, event, record
 from tests.model import Model
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.store.mongo import Mongo
 from tests.api.conftest import BASE_PATH, Api, Reply, serving
-from tests.api.examples import examples
+from tests.examples import examples
 from tests.factories import (
     ACTIVITIES,
     GIVEN_THREADS,

@@ -23,6 +23,7 @@ from tests.e2e.road import (
     open_road,
     until,
 )
+from tests.examples import examples
 from tests.factories import (
     BAD_RECORDS,
     ORGANIZATIONS,
@@ -114,7 +115,10 @@ async def test_bad_records_are_set_aside_and_their_neighbours_applied(road: Road
 
 
 # A log worth sending is more than hypothesis likes to draw.
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(8),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(
     log=event_logs(min_size=15, max_size=40),
     asked=st.lists(requests(), min_size=15, max_size=20),

@@ -24,6 +24,7 @@ from deploy.local.foreground import run_in_foreground
 from deploy.local.kafka import KafkaServer, administration, create_topics
 from deploy.local.mongodb import MongoServer
 from service.errors import StartError
+from tests.e2e.conftest import HEARD, heard_by_children
 
 PROJECT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
@@ -146,6 +147,20 @@ def test_a_stack_under_nohup_outlives_its_terminal() -> None:
 
     ignored = int(status.split("SigIgn:")[1].split()[0], 16)
     assert ignored & 1 << (signal.SIGHUP - 1)
+
+
+def test_a_suite_in_the_background_starts_what_hears_signals() -> None:
+    for number in HEARD:
+        signal.signal(number, signal.SIG_IGN)  # undone by the fixture of every test here
+
+    with heard_by_children():
+        said = subprocess.run(
+            ["cat", "/proc/self/status"], capture_output=True, text=True, check=True
+        )
+
+    ignored = int(said.stdout.split("SigIgn:")[1].split()[0], 16)
+    assert [number for number in HEARD if ignored & 1 << (number - 1)] == []
+    assert {signal.getsignal(number) for number in HEARD} == {signal.SIG_IGN}
 
 
 def test_a_second_signal_does_not_cut_the_end_short() -> None:

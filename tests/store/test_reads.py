@@ -19,9 +19,9 @@ from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from service.store.reads import find_page, get_activity
 from service.store.rendering import render_page
-from tests.api.examples import examples
 from tests.commands import CommandWatch
 from tests.conftest import Driver
+from tests.examples import examples
 from tests.factories import (
     ACTIVITIES,
     GIVEN_THREADS,

@@ -22,6 +22,7 @@ from service.store.members import Members, read_members
 from service.store.mongo import Mongo
 from service.store.threads import Versions, clear_marks, read_marks, refresh_threads
 from service.store.writes import MAX_DOCUMENT_BYTES, EncodedChange, Written, write_changes
+from tests.examples import examples
 from tests.factories import arrivals, mailboxes, record
 from tests.store.conversations import (
     ORGANIZATION,
@@ -399,7 +400,9 @@ async def test_a_refresh_with_a_round_that_ends_otherwise_has_failed(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
@@ -427,7 +430,9 @@ async def test_any_mailbox_in_any_order_by_any_writers_is_the_models(
 # PyMongo leaves the socket of a command that was cancelled to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), seed=st.integers(0, 2**32))
 async def test_batches_of_one_process_that_fail_or_are_dropped_end_as_the_models(

@@ -20,6 +20,7 @@ from service.store.mongo import TRANSIENT_CODES, Mongo, connect
 from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, encode_change, write_changes
 from tests.commands import CommandWatch
 from tests.conftest import Driver
+from tests.examples import examples
 from tests.factories import arrivals, event_logs
 from tests.store.conversations import (
     ORGANIZATION,
@@ -253,7 +254,9 @@ async def set_failpoint(mongo: Mongo, mode: str) -> int:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 async def test_any_order_and_repetition_gives_the_same_store(

@@ -13,6 +13,7 @@ from service.activities.datetimes import (
     parse_instant,
     parse_microseconds,
 )
+from tests.examples import examples
 
 NOON = datetime(2026, 1, 2, 12)
 
@@ -181,7 +182,7 @@ def test_offset_may_not_lead_out_of_the_years(text: str, hours: int) -> None:
         parse_instant(text, offset=timedelta(hours=hours))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.datetimes(timezones=st.timezones()))
 def test_iso_format_is_read_back(time: datetime) -> None:
     offset = time.utcoffset()
@@ -200,7 +201,7 @@ def test_iso_format_is_read_back(time: datetime) -> None:
     assert parse_datetime(text) == utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(alphabet="0123456789-T:.Z+ ", max_size=36))
 def test_a_text_is_a_date_time_or_a_value_error(text: str) -> None:
     with suppress(ValueError):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.activities.decoding import decode_json
+from tests.examples import examples
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -189,7 +190,7 @@ def test_hostile_text_is_refused_in_linear_time(text: bytes) -> None:
         decoded(text)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(json_values, st.booleans())
 def test_json_is_read_as_the_standard_library_reads_it(value: Any, is_ascii: bool) -> None:
     text = json.dumps(value, ensure_ascii=is_ascii, allow_nan=True)
@@ -199,7 +200,7 @@ def test_json_is_read_as_the_standard_library_reads_it(value: Any, is_ascii: boo
     assert repr(decoded(text.encode())) == repr(json.loads(text))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(json_values, st.integers(201, 400))
 def test_beside_deep_nesting_nothing_changes(value: Any, levels: int) -> None:
     text = json.dumps(value, allow_nan=True)
@@ -211,7 +212,7 @@ def test_beside_deep_nesting_nothing_changes(value: Any, levels: int) -> None:
     assert repr(content["value"]) == repr(json.loads(text))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.text(alphabet='[]{}",:\\1e ', max_size=12), st.integers(0, 12))
 def test_taming_accepts_nothing_that_is_no_json(piece: str, place: int) -> None:
     """The same damage done to shallow and to deep nesting is found in both."""

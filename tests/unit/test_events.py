@@ -13,6 +13,7 @@ from service.activities.events import Change, Ignored, parse_event
 from service.activities.threads import derive_thread_id
 from service.activities.types import BY_NAME, TYPES, ActivityType
 from service.errors import Rejected
+from tests.examples import examples
 from tests.factories import NOON, activity, deletion, event, record
 
 MEBIBYTE = 1024 * 1024
@@ -674,7 +675,7 @@ def test_odd_top_level_keys_are_kept() -> None:
     assert parse_data("CustomActivity", **odd).items() >= odd.items()
 
 
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 @given(st.dictionaries(st.text().map(lambda key: "x" + key.replace("\0", "")), json_values))
 def test_whatever_is_unknown_is_kept_byte_for_byte(extra: dict[str, Any]) -> None:
     filled = parse_data("Note", **extra)
@@ -814,7 +815,7 @@ event_keys = st.sampled_from([*event(), "subscription_id", "event"])
 data_keys = st.sampled_from([*activity("Email"), *activity("Meeting"), "$x", "_id", "_meta"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.sampled_from(TYPES),
     st.dictionaries(event_keys, anything, max_size=2),
@@ -828,7 +829,7 @@ def test_whatever_json_comes_is_a_change_or_rejected(
     assert_outcome(value.encode())
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:\\0e-ntu ', max_size=40).map(str.encode))
 def test_whatever_bytes_come_are_an_outcome(value: bytes) -> None:
     assert_outcome(value)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.activities.events import OVERLAY_SUFFIX, Change, Ignored, parse_event
 from service.errors import Rejected
 from tests import model
+from tests.examples import examples
 from tests.factories import (
     BAD_RECORDS,
     TYPE_NAMES,
@@ -106,14 +107,14 @@ def test_realistic_events_are_read_alike() -> None:
         assert_read_alike(record(row))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(event_logs(min_size=5))
 def test_generated_events_are_read_alike(log: list[bytes | None]) -> None:
     for value in log:
         assert_read_alike(value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(mailboxes())
 def test_generated_emails_are_read_alike(log: list[bytes | None]) -> None:
     for value in log:
@@ -137,7 +138,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.data())
 def test_damaged_records_are_read_alike(data: st.DataObject) -> None:
     type_name = data.draw(st.sampled_from(["Email", "Note", "TaskCompleted", "EmailThread"]))
@@ -166,7 +167,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.sampled_from(TYPE_NAMES),
     st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3),
@@ -182,7 +183,7 @@ def test_odd_fields_are_read_alike(
     assert_read_alike(record(event(data) | {"data": data | fields} | around))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(bad_records())
 def test_generated_faults_are_refused_alike(pair: tuple[str, bytes]) -> None:
     code, value = pair

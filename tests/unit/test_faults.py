@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.activities.events import Change, Ignored, parse_event
 from service.errors import MAX_FAULTS_TOLD, Fault, Rejected, RejectionCode
+from tests.examples import examples
 from tests.factories import BAD_RECORDS, NOON, activity, event, record
 
 ORDER = get_args(RejectionCode)
@@ -145,7 +146,7 @@ FAULTS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sets(st.sampled_from(list(FAULTS)), min_size=1))
 def test_planted_faults_are_all_named_and_no_others(planted: set[str]) -> None:
     row, data = event(), activity("Email")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.activities.decoding import decode_json
 from service.activities.limits import find_excesses, find_reserved_keys
+from tests.examples import examples
 
 LEAST, MOST = -(2**63), 2**63 - 1
 
@@ -144,7 +145,7 @@ texts = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(texts)
 def test_what_looks_plain_exceeds_no_limit(text: str) -> None:
     record = f'{{"data":{{"a":{text}}}}}'.encode()
@@ -153,7 +154,7 @@ def test_what_looks_plain_exceeds_no_limit(text: str) -> None:
         assert [*find_excesses(content["data"])] == []
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.dictionaries(st.text(), st.lists(st.integers(LEAST, MOST) | st.text())))
 def test_ordinary_data_passes(data: dict[str, Any]) -> None:
     """Looked through or not, and whatever the bytes look like."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.activities.events import parse_event
 from service.activities.examples import wrapped
 from service.errors import Rejected
+from tests.examples import examples
 from tests.factories import WRAPPINGS, event, record
 from tests.unit.test_events_against_model import assert_read_alike
 
@@ -116,7 +117,7 @@ PIECES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(PIECES, st.sampled_from([b"", b"\0", FRAME, FRAME * 2]))
 def test_wrappings_are_taken_off_alike(content: object, frame: bytes) -> None:
     assert_read_alike(frame + record(content))
