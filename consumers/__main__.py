@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from consumers.check import check
 from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.connections import recognize_lost_connections
+from consumers.diagnosis import examine_kafka
 from consumers.documents import asyncapi, schema
 from consumers.header_names import read_any_header_name
 from consumers.process import consume
@@ -27,6 +28,7 @@ from consumers.replay import (
     replay,
 )
 from service.commands import Commands
+from service.diagnosis import Finding, report
 from service.errors import RejectionCode
 from service.observability import configure_logging
 from service.settings import (
@@ -34,8 +36,10 @@ from service.settings import (
     KafkaSettings,
     LogSettings,
     MongoSettings,
+    RetentionSettings,
     read_section,
 )
+from service.store.diagnosis import CONSUMER_RIGHTS, examine_mongo
 
 Result = TypeVar("Result")
 
@@ -59,6 +63,26 @@ def run() -> None:
     ingest = read_section(IngestSettings)
     _configure_logging()
     uvloop.run(consume(kafka, mongo, ingest))
+
+
+@main.command(help="Look whether Kafka, MongoDB and the settings are as this process needs them.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def doctor(as_json: bool) -> None:
+    report(_examine, as_json=as_json)
+
+
+def _examine() -> list[Finding]:
+    kafka, mongo = read_section(KafkaSettings), read_section(MongoSettings)
+    retention = read_section(RetentionSettings)
+    read_section(IngestSettings)
+    _configure_logging()
+
+    async def examine() -> list[Finding]:
+        with quiet_client():
+            found = await examine_mongo(mongo, CONSUMER_RIGHTS)
+            return found + await examine_kafka(kafka, retention)
+
+    return asyncio.run(examine())
 
 
 @main.group(help="Records that could not be applied.")

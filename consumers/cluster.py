@@ -156,7 +156,7 @@ def _unreachable(settings: KafkaSettings, error: Exception) -> str:
 
 async def _check_topics(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> None:
     known = set(await admin.list_topics())
-    missing = [name for name in _all_topics(settings) if name not in known]
+    missing = [name for name in all_topics(settings) if name not in known]
     if missing:
         raise StartError(
             f"Kafka at {settings.bootstrap_servers} has no topic {', '.join(missing)}: create it, or"
@@ -165,7 +165,7 @@ async def _check_topics(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> 
 
 
 async def _check_dead_letter_room(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> None:
-    limits = await _max_message_bytes(admin, _all_topics(settings))
+    limits = await _max_message_bytes(admin, all_topics(settings))
     largest = max((limits.get(name, 0) for name in settings.topics), default=0)
     needed = largest + DEAD_LETTER_ROOM_BYTES
     room = limits.get(settings.dead_letter_topic)
@@ -197,5 +197,6 @@ async def _max_message_bytes(
     return limits
 
 
-def _all_topics(settings: KafkaSettings) -> tuple[str, ...]:
+def all_topics(settings: KafkaSettings) -> tuple[str, ...]:
+    """Those that are read, and the dead-letter topic."""
     return (*settings.topics, settings.dead_letter_topic)

@@ -15,6 +15,7 @@ from service.api.app import build_gate, listening
 from service.api.openapi import render_document
 from service.api.readiness import Readiness
 from service.commands import Commands, log_start
+from service.diagnosis import Finding, report
 from service.garbage import collect_rarely
 from service.observability import REQUESTS, configure_logging, count_by, probe_server
 from service.settings import (
@@ -25,6 +26,7 @@ from service.settings import (
     read_section,
 )
 from service.signals import stop_on_signal
+from service.store.diagnosis import SERVICE_RIGHTS, examine_mongo
 from service.store.indexes import ensure_indexes
 from service.store.keys import ApiKey, create_key, find_keys, revoke_key
 from service.store.mongo import Mongo, connect, require_mongo
@@ -54,6 +56,18 @@ def indexes() -> None:
     patient = read_section(MongoSettings).model_copy(update={"socket_timeout_seconds": 0})
     _with_mongo(lambda mongo: ensure_indexes(mongo, retention), patient)
     click.echo("The indexes are in place.")
+
+
+@main.command(help="Look whether MongoDB and the settings are as this process needs them.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def doctor(as_json: bool) -> None:
+    report(_examine, as_json=as_json)
+
+
+def _examine() -> list[Finding]:
+    mongo, retention = read_section(MongoSettings), read_section(RetentionSettings)
+    read_section(HttpSettings)
+    return uvloop.run(examine_mongo(mongo, SERVICE_RIGHTS, retention))
 
 
 @main.command(help="Print the OpenAPI document.")

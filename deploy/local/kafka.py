@@ -44,7 +44,7 @@ class KafkaServer(Server):
 
     `listeners` names further security protocols (`SASL_SSL`, ...), whose addresses are then in
     `addresses`; `properties` go over the broker's own; `scram_users` (name to password) are known
-    to SCRAM-SHA-512 from the first start.
+    to SCRAM-SHA-512 from the first start. One that `joins` another is a second broker beside it.
     """
 
     name = "Kafka"
@@ -57,12 +57,14 @@ class KafkaServer(Server):
         listeners: Sequence[str] = (),
         properties: Mapping[str, str] | None = None,
         scram_users: Mapping[str, str] | None = None,
+        joins: "KafkaServer | None" = None,
     ) -> None:
         super().__init__(folder)
         self.addresses = {"PLAINTEXT": f"127.0.0.1:{self.port}"} | {
             protocol: f"127.0.0.1:{find_free_port()}" for protocol in listeners
         }
-        self._controller = f"127.0.0.1:{find_free_port()}"
+        self._controller: str = joins._controller if joins else f"127.0.0.1:{find_free_port()}"
+        self._joins = joins
         self._properties = properties or {}
         self._scram_users = scram_users or {}
 
@@ -98,10 +100,13 @@ class KafkaServer(Server):
     def _merged(self) -> dict[str, str]:
         own = {name: f"{name}://{address}" for name, address in self.addresses.items()}
         protocols = {"CONTROLLER": "PLAINTEXT"} | {name: name for name in own}
+        controller = [] if self._joins else [f"CONTROLLER://{self._controller}"]
+        second = {"process.roles": "broker", "node.id": "2"} if self._joins else {}
         return {
             **_PROPERTIES,
+            **second,
             "controller.quorum.voters": f"1@{self._controller}",
-            "listeners": ",".join([*own.values(), f"CONTROLLER://{self._controller}"]),
+            "listeners": ",".join([*own.values(), *controller]),
             "advertised.listeners": ",".join(own.values()),
             "listener.security.protocol.map": ",".join(
                 f"{name}:{protocol}" for name, protocol in protocols.items()

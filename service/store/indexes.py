@@ -157,6 +157,22 @@ async def check_indexes(mongo: Mongo) -> list[str]:
     return [text for index in INDEXES if (text := index.difference(found.get(index.name)))]
 
 
+async def check_expiry(mongo: Mongo, retention: RetentionSettings) -> str | None:
+    """What is wrong with the days after which delete markers expire, or None.
+
+    Raises `StoreUnavailable`.
+    """
+    async with asking(mongo):
+        found = await _find_indexes(mongo)
+    seconds = found.get(EXPIRY, {}).get("expireAfterSeconds")
+    if seconds in (None, retention.tombstone_days * _SECONDS_A_DAY):
+        return None
+    return (
+        f"delete markers expire after {seconds / _SECONDS_A_DAY:g} days, and"
+        f" ACTIVITY_TOMBSTONE_DAYS is {retention.tombstone_days}"
+    )
+
+
 async def _change_expiry(
     mongo: Mongo, found: Mapping[str, Any] | None, expire_after_seconds: int
 ) -> None:

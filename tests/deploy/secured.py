@@ -2,7 +2,7 @@
 
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from deploy.local.mongodb import MongoServer
 from deploy.local.stack import running
 
 USER = "activity"
+ADMINISTRATOR = "administrator"
 DATABASE = "activity"
 TOPICS = ("activity.calls", "activity.emails")
 DEAD_LETTER_TOPIC = "activity.dead_letters"
@@ -37,6 +38,7 @@ class Secured:
     mongo: MongoServer
     kafka: KafkaServer
     kafka_password: str
+    administrator_password: str
     secrets: tuple[str, ...]
 
     def environment(self) -> dict[str, str]:
@@ -73,14 +75,25 @@ class Secured:
             sasl_plain_password=self.kafka_password,
         )
 
+    def administration(self) -> AsyncMongoClient[dict[str, Any]]:
+        """MongoDB's administrator."""
+        return AsyncMongoClient(
+            self.mongo.url,
+            username=ADMINISTRATOR,
+            password=self.administrator_password,
+            **_client_options(self.folder),
+        )
+
     def mongo_url(self, password: str) -> str:
         user = f"{USER}:{quote(password, safe='')}"
         return f"mongodb://{user}@127.0.0.1:{self.mongo.port}/?replicaSet=local"
 
 
 @asynccontextmanager
-async def secured_servers(folder: Path) -> AsyncIterator[Secured]:
-    """Both servers with certificates and passwords made on the spot."""
+async def secured_servers(
+    folder: Path, *, properties: Mapping[str, str] | None = None, with_topics: bool = True
+) -> AsyncIterator[Secured]:
+    """Both servers with certificates and passwords made on the spot; `properties` are Kafka's."""
     folder.mkdir()
     _make_certificates(folder)
     # What may stand in a password, if it must travel in a URL and in a properties file.
@@ -89,8 +102,9 @@ async def secured_servers(folder: Path) -> AsyncIterator[Secured]:
     secured = Secured(
         folder,
         _mongo(folder),
-        _kafka(folder, kafka_password),
+        secured_kafka(folder / "kafka", folder, kafka_password, properties),
         kafka_password,
+        secrets.token_hex(16),
         # Without the marks, which are written in another way inside a URL.
         tuple(password.rpartition("/")[2] for password in passwords),
     )
@@ -99,10 +113,11 @@ async def secured_servers(folder: Path) -> AsyncIterator[Secured]:
     secured.file("kafka-password", f"{kafka_password}\n")
     secured.file("mongo-url", secured.mongo_url(mongo_password))
     async with running(secured.mongo, secured.kafka):
-        await _create_mongo_user(secured.mongo, folder, mongo_password)
-        # Kafka's own plain listener is the administrator's way in.
-        await create_topics(secured.kafka.bootstrap_servers, TOPICS, partitions=2)
-        await create_dead_letter_topic(secured.kafka.bootstrap_servers, DEAD_LETTER_TOPIC)
+        await _create_mongo_user(secured, mongo_password)
+        if with_topics:
+            # Kafka's own plain listener is the administrator's way in.
+            await create_topics(secured.kafka.bootstrap_servers, TOPICS, partitions=2)
+            await create_dead_letter_topic(secured.kafka.bootstrap_servers, DEAD_LETTER_TOPIC)
         yield secured
 
 
@@ -138,28 +153,41 @@ def _client_options(folder: Path) -> dict[str, Any]:
     return {"tls": True, "tlsCAFile": str(folder / "ca.pem")}
 
 
-def _kafka(folder: Path, password: str) -> KafkaServer:
+def secured_kafka(
+    folder: Path,
+    certificates: Path,
+    password: str,
+    properties: Mapping[str, str] | None = None,
+    joins: KafkaServer | None = None,
+) -> KafkaServer:
     mechanism = "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config"
     return KafkaServer(
-        folder / "kafka",
+        folder,
         listeners=["SASL_SSL"],
         properties={
             "ssl.keystore.type": "PEM",
-            "ssl.keystore.location": str(folder / "server.pem"),
+            "ssl.keystore.location": str(certificates / "server.pem"),
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             mechanism: "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            **(properties or {}),
         },
-        scram_users={USER: password},
+        scram_users={} if joins else {USER: password},
+        joins=joins,
     )
 
 
-async def _create_mongo_user(server: MongoServer, folder: Path, password: str) -> None:
+async def _create_mongo_user(secured: Secured, password: str) -> None:
     """The first user, who may make others, may be made from the same machine without being one."""
-    options = _client_options(folder)
-    login = {"username": "administrator", "password": secrets.token_hex(16)}
-    async with AsyncMongoClient[dict[str, Any]](server.url, **options) as client:
-        await _create_user(client, **login, roles=["root"])
-    async with AsyncMongoClient[dict[str, Any]](server.url, **(options | login)) as client:
+    async with AsyncMongoClient[dict[str, Any]](
+        secured.mongo.url, **_client_options(secured.folder)
+    ) as client:
+        await _create_user(
+            client,
+            username=ADMINISTRATOR,
+            password=secured.administrator_password,
+            roles=["root"],
+        )
+    async with secured.administration() as client:
         roles = [{"role": role, "db": DATABASE} for role in ("readWrite", "dbAdmin")]
         await _create_user(client, username=USER, password=password, roles=roles)
 
