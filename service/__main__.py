@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -13,9 +14,11 @@ import uvloop
 from service.activities.base import ID_PATTERN
 from service.api.app import build_gate, listening
 from service.api.openapi import render_document
+from service.api.rate_limits import to_throttled
 from service.api.readiness import Readiness
 from service.commands import Commands, log_start
 from service.diagnosis import Finding, report
+from service.errors import StartError
 from service.garbage import collect_rarely
 from service.observability import REQUESTS, configure_logging, count_by, probe_server
 from service.settings import (
@@ -28,12 +31,14 @@ from service.settings import (
 from service.signals import stop_on_signal
 from service.store.diagnosis import SERVICE_RIGHTS, examine_mongo
 from service.store.indexes import ensure_indexes
-from service.store.keys import ApiKey, create_key, find_keys, revoke_key
+from service.store.keys import ApiKey, create_key, find_keys, revoke_key, rotate_key
 from service.store.mongo import Mongo, connect, require_mongo
 
 logger = logging.getLogger("service")
 
 Result = TypeVar("Result")
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @click.group(cls=Commands, help="A lead's timeline over HTTP.")
@@ -92,13 +97,60 @@ def _check_name(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+def _check_rate(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            to_throttled(value)
+        except StartError:
+            raise click.BadParameter("a rate is like 120/second, /minute, /hour or /day") from None
+    return value
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time: a number and a letter."""
+
+    name = "span"
+    _UNITS = {"m": "minutes", "h": "hours", "d": "days"}  # noqa: RUF012 never changed
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> timedelta:
+        form = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", str(value))
+        if form is None:
+            self.fail("a length of time is like 90d, 12h or 30m", parameter, context)
+        return timedelta(**{self._UNITS[form[2]]: int(form[1])})
+
+
 @keys.command(help="Make a key and print it, this once.")
 @click.option("--organization", required=True, callback=_check_id, help="Its organization's id.")
 @click.option("--name", default="", callback=_check_name, help="What it is for.")
-def create(organization: str, name: str) -> None:
+@click.option("--expires", type=Span(), help="After how long it ends, like 90d; without: never.")
+@click.option(
+    "--rate", callback=_check_rate, help="Like 120/second, in place of ACTIVITY_RATE_LIMIT."
+)
+def create(organization: str, name: str, expires: timedelta | None, rate: str | None) -> None:
+    _print_key(
+        lambda mongo: create_key(mongo, organization, name, expires_after=expires, rate=rate)
+    )
+
+
+@keys.command(help="Make a key like another, which ends after the grace, and print it, this once.")
+@click.argument("key_id", metavar="ID")
+@click.option("--grace", type=Span(), default="7d", show_default=True, help="Until both are good.")
+def rotate(key_id: str, grace: timedelta) -> None:
+    async def ask(mongo: Mongo) -> str:
+        key = await rotate_key(mongo, key_id, grace)
+        if key is None:
+            raise click.ClickException(f"there is no key {key_id} in force")
+        return key
+
+    _print_key(ask)
+
+
+def _print_key(ask: Callable[[Mongo], Coroutine[Any, Any, str]]) -> None:
     if sys.stdout is None:
         raise click.ClickException("there is no standard output to print the key to")
-    key = _with_mongo(lambda mongo: create_key(mongo, organization, name))
+    key = _with_mongo(ask)
     try:
         click.echo(key)
     except OSError as error:
@@ -160,10 +212,20 @@ async def _is_alive() -> str | None:
 
 
 def _describe(key: ApiKey) -> str:
-    state = f"revoked {key.revoked_at:%Y-%m-%dT%H:%M:%SZ}" if key.revoked_at else "in force"
-    return (
-        f"{key.id}  {key.organization_id}  {key.created_at:%Y-%m-%dT%H:%M:%SZ}  {state}  {key.name}"
+    used = f"used {key.last_used_at:%Y-%m-%dT%H}h" if key.last_used_at else "never used"
+    made = f"{key.created_at:{_TIME}}"
+    return "  ".join(
+        (key.id, key.organization_id, made, _state(key), used, key.rate or "-", key.name)
     )
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return f"revoked {key.revoked_at:{_TIME}}"
+    if key.expires_at is None:
+        return "in force"
+    is_over = key.expires_at.replace(tzinfo=UTC) <= datetime.now(UTC)
+    return f"{'expired' if is_over else 'expires'} {key.expires_at:{_TIME}}"
 
 
 def _with_mongo(

@@ -27,6 +27,7 @@ from service.api.readiness import Readiness
 from service.api.revalidation import revalidate
 from service.errors import MethodNotAllowed, RateLimited, StoreError
 from service.observability import REQUEST_SECONDS, REQUESTS
+from service.store.keys import ApiKey
 
 REQUEST_ID = "X-Request-Id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
@@ -122,7 +123,7 @@ class Gate:
             _require_read(request)
             return file
         caller = await self._authentication.authenticate(request.headers.get("Authorization"))
-        self._take_allowance(caller.id, progress)
+        self._take_allowance(caller, progress)
         route, activity_id = self._routes.find(path)
         progress.route = route.path
         _require_read(request)
@@ -168,8 +169,8 @@ class Gate:
             headers["Preference-Applied"] = "handling=strict"
         return OutgoingResponse(self._outbox, body=body, status=answer.status, headers=headers)
 
-    def _take_allowance(self, key_id: str, progress: Progress) -> None:
-        progress.allowance = allowance = self._rate_limits.take(key_id)
+    def _take_allowance(self, caller: ApiKey, progress: Progress) -> None:
+        progress.allowance = allowance = self._rate_limits.take(caller.id, caller.rate)
         if allowance is not None and allowance.is_exceeded:
             raise RateLimited("API call count exceeded for this period")
 

@@ -45,19 +45,30 @@ class RateLimits:
     def __init__(self, rate: str) -> None:
         """Raises `StartError` where `rate` is neither empty (off) nor like `60/second`."""
         self._throttled = to_throttled(rate) if rate.strip() else None
+        self._of_keys: dict[str, Throttled] = {}
 
-    def take(self, key_id: str) -> Allowance | None:
-        """Count one request; None where there is no limit."""
-        if self._throttled is None:
+    def take(self, key_id: str, rate: str | None = None) -> Allowance | None:
+        """Count one request, at the rate that the key has of its own, if any; None where there is no
+        limit."""
+        throttled = self._find(rate)
+        if throttled is None:
             return None
-        result = self._throttled.limit(key_id)
+        result = throttled.limit(key_id)
         return Allowance(
             limit=result.state.limit,
-            window_seconds=self._throttled.limiter.quota.period_sec,
+            window_seconds=throttled.limiter.quota.period_sec,
             remaining=result.state.remaining,
             reset_seconds=max(1, math.ceil(result.state.reset_after)),
             is_exceeded=result.limited,
         )
+
+    def _find(self, rate: str | None) -> Throttled | None:
+        """Keys of one rate share their limiter, which counts each for itself."""
+        if rate is None:
+            return self._throttled
+        if rate not in self._of_keys:
+            self._of_keys[rate] = to_throttled(rate)
+        return self._of_keys[rate]
 
 
 def to_throttled(rate: str) -> Throttled:

@@ -10,10 +10,12 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.errors import StoreError
 from service.store.mongo import Mongo, asking
 
 _KEY = re.compile(r"(key_[0-9a-f]{24})\.[A-Za-z0-9_-]{43}")
@@ -23,17 +25,32 @@ _MAX_FIND_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Who may ask: one organization. `revoked_at` is None while the key is in force."""
+    """Who may ask: one organization, at `rate` (None = the service's own). Times are naive UTC.
+
+    `revoked_at` is None while the key is in force, `expires_at` where it ends by nothing else;
+    `last_used_at` is the hour of its last use that a process has noted.
+    """
 
     id: str
     organization_id: str
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+    rate: str | None = None
+    last_used_at: datetime | None = None
 
 
-async def create_key(mongo: Mongo, organization_id: str, name: str) -> str:
-    """Make a key and answer it: the only time that anybody sees it. Raises `StoreUnavailable`."""
+async def create_key(
+    mongo: Mongo,
+    organization_id: str,
+    name: str,
+    *,
+    expires_after: timedelta | None = None,
+    rate: str | None = None,
+) -> str:
+    """Make a key and return it: the only time that anybody sees it. Raises `StoreUnavailable`."""
+    now = datetime.now(UTC)
     key_id = f"key_{secrets.token_hex(12)}"
     key = f"{key_id}.{secrets.token_urlsafe(32)}"
     document = {
@@ -41,8 +58,10 @@ async def create_key(mongo: Mongo, organization_id: str, name: str) -> str:
         "hash": _hash(key),
         "organization_id": organization_id,
         "name": name,
-        "created_at": datetime.now(UTC),
+        "created_at": now,
         "revoked_at": None,
+        "expires_at": now + expires_after if expires_after else None,
+        "rate": rate,
     }
     async with asking(mongo):
         await mongo.api_keys.insert_one(document)
@@ -69,6 +88,30 @@ async def revoke_key(mongo: Mongo, key_id: str) -> bool:
     return bool(result.matched_count)
 
 
+async def rotate_key(mongo: Mongo, key_id: str, grace: timedelta) -> str | None:
+    """Make a key like another and return it; the other one ends after `grace`, if not before.
+
+    It is for the same organization, at the same rate, and lasts as long as the other was meant to.
+    None where there is no key of that id in force. Raises `StoreUnavailable`.
+    """
+    now = datetime.now(UTC).replace(tzinfo=None)
+    async with asking(mongo):
+        document = await mongo.api_keys.find_one({"_id": key_id}, hint=_BY_ID)
+    if document is None or not _is_in_force(document, now):
+        return None
+    old = _to_key(document)
+    span = old.expires_at - old.created_at if old.expires_at else None
+    key = await create_key(mongo, old.organization_id, old.name, expires_after=span, rate=old.rate)
+    end = now + grace
+    async with asking(mongo):
+        await mongo.api_keys.update_one(
+            {"_id": key_id, "$or": [{"expires_at": None}, {"expires_at": {"$gt": end}}]},
+            {"$set": {"expires_at": end}},
+            hint=_BY_ID,
+        )
+    return key
+
+
 async def get_key(mongo: Mongo, key: str) -> ApiKey | None:
     """The key in force that this text is, or None. Raises `StoreUnavailable`, `StoreTimeout`."""
     form = _KEY.fullmatch(key)
@@ -80,7 +123,29 @@ async def get_key(mongo: Mongo, key: str) -> ApiKey | None:
         )
     if document is None or not hmac.compare_digest(document["hash"], _hash(key)):
         return None
-    return None if document["revoked_at"] else _to_key(document)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if not _is_in_force(document, now):
+        return None
+    await _note_use(mongo, document, now)
+    return _to_key(document)
+
+
+def _is_in_force(document: Mapping[str, Any], now: datetime) -> bool:
+    expires_at = document.get("expires_at")
+    return not document["revoked_at"] and (expires_at is None or now < expires_at)
+
+
+async def _note_use(mongo: Mongo, document: Mapping[str, Any], now: datetime) -> None:
+    """At most one write an hour and key. To answer matters more: where it cannot be written, the next
+    look-up tries again."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    noted = document.get("last_used_at")
+    if noted is None or noted < hour:
+        with suppress(StoreError):
+            async with asking(mongo):
+                await mongo.api_keys.update_one(
+                    {"_id": document["_id"]}, {"$max": {"last_used_at": hour}}, hint=_BY_ID
+                )
 
 
 def _hash(key: str) -> str:
@@ -94,4 +159,8 @@ def _to_key(document: Mapping[str, Any]) -> ApiKey:
         name=document["name"],
         created_at=document["created_at"],
         revoked_at=document["revoked_at"],
+        # Keys of the first versions have none of these.
+        expires_at=document.get("expires_at"),
+        rate=document.get("rate"),
+        last_used_at=document.get("last_used_at"),
     )

@@ -225,8 +225,14 @@ async def test_keys_are_made_listed_and_revoked(variables: dict[str, str]) -> No
 
     _, listed = await invoke("keys", "list", variables=variables)
     assert listed.startswith(f"{key_id}  orga_1  ")
-    assert listed.endswith("  in force  monthly report\n")
+    assert listed.endswith("  in force  never used  -  monthly report\n")
     assert secret not in listed
+
+    _, another = await invoke("keys", "rotate", key_id, "--grace", "2h", variables=variables)
+    _, listed = await invoke("keys", "list", variables=variables)
+    first, second = listed.splitlines()
+    assert "  expires " in first
+    assert second.startswith(another.partition(".")[0])
 
     assert await invoke("keys", "revoke", key_id, variables=variables) == (0, "")
     _, listed = await invoke("keys", "list", variables=variables)
