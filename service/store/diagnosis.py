@@ -220,7 +220,7 @@ async def _examine_indexes(mongo: Mongo, retention: RetentionSettings | None) ->
     return judge(
         "MongoDB indexes",
         ", ".join(faults) or None,
-        "`activity-service indexes` (the Job activity-indexes); one of another shape must be"
+        "`activity-service indexes`, as every API pod does before it starts; one of another shape must be"
         " dropped first",
         "all are in place",
     )

@@ -118,16 +118,23 @@ def pod(workload: Manifest) -> Manifest:
 
 
 def container(workload: Manifest) -> Manifest:
-    """One container a pod, everywhere."""
+    """The one that stays."""
     (only,) = pod(workload)["containers"]
     assert isinstance(only, dict)
     return only
 
 
+def containers(workload: Manifest) -> list[Manifest]:
+    """All of a pod, those that end before the others start first."""
+    return [*pod(workload).get("initContainers", []), container(workload)]
+
+
 def settings(overlay: str, workload: Manifest) -> dict[str, str]:
-    """The variables that a workload's container is given through ConfigMaps, later ones winning."""
+    """The variables that a workload's containers are given through ConfigMaps, later ones winning."""
     variables: dict[str, str] = {}
-    for source in container(workload)["envFrom"]:
+    sources = container(workload)["envFrom"]
+    assert all(one["envFrom"] == sources for one in containers(workload))
+    for source in sources:
         variables |= named(overlay, "ConfigMap", source["configMapRef"]["name"])["data"]
     return variables
 

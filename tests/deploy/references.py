@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.deploy.manifests import Manifest, container, pod
+from tests.deploy.manifests import Manifest, container, containers, pod
 
 Secrets = Mapping[str, set[str]]
 
@@ -58,12 +58,14 @@ def _workload(cluster: Cluster, item: Manifest) -> Iterator[str]:
     account = pod(item).get("serviceAccountName")
     if account and not cluster.find("ServiceAccount", account):
         yield f"no ServiceAccount {account}"
-    for source in container(item).get("envFrom", []):
+    sources = [source for one in containers(item) for source in one.get("envFrom", [])]
+    for source in sources:
         if not cluster.find("ConfigMap", source["configMapRef"]["name"]):
             yield f"no ConfigMap {source['configMapRef']['name']}"
     volumes = {volume["name"]: volume for volume in pod(item).get("volumes", [])}
     claims = {claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])}
-    for mount in container(item).get("volumeMounts", []):
+    mounts = [mount for one in containers(item) for mount in one.get("volumeMounts", [])]
+    for mount in mounts:
         if mount["name"] not in volumes.keys() | claims:
             yield f"no volume {mount['name']}"
     yield from _files(cluster, item, volumes)

@@ -92,9 +92,9 @@ def assert_trigger_follows_setting(rendered: tuple[Manifest, ...]) -> None:
     )
     for manifest in rendered:
         if manifest["kind"] == "ScaledObject":
-            kafka = next(t for t in manifest["spec"]["triggers"] if t["type"] == "kafka")
-            mechanism = settings["ACTIVITY_KAFKA_SASL_MECHANISM"]
-            assert kafka["metadata"]["sasl"] == KEDA_MECHANISMS[mechanism]
+            mechanism = KEDA_MECHANISMS[settings["ACTIVITY_KAFKA_SASL_MECHANISM"]]
+            kafka = [one for one in manifest["spec"]["triggers"] if one["type"] == "kafka"]
+            assert all(trigger["metadata"]["sasl"] == mechanism for trigger in kafka)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

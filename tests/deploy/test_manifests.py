@@ -9,7 +9,15 @@ from service import observability
 from service import settings as service_settings
 from service.errors import RejectionCode
 from tests.deploy import manifests, metrics
-from tests.deploy.manifests import OVERLAYS, Manifest, container, pod, processes, workloads
+from tests.deploy.manifests import (
+    OVERLAYS,
+    Manifest,
+    container,
+    containers,
+    pod,
+    processes,
+    workloads,
+)
 
 README = Path("deploy/README.md").read_text(encoding="utf-8")
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -43,7 +51,7 @@ def test_every_object_fits_its_schema(overlay: str) -> None:
     for manifest in rendered:
         manifests.validate(manifest)
 
-    assert {"Deployment", "StatefulSet", "Job", "NetworkPolicy"} <= {m["kind"] for m in rendered}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy"} <= {m["kind"] for m in rendered}
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "ScaledObject", "PrometheusRule", "PodMonitor"])
@@ -89,9 +97,9 @@ def test_every_service_is_probed_on_its_operations_port(overlay: str) -> None:
 @every_overlay
 def test_every_container_has_requests_and_limits(overlay: str) -> None:
     for workload in workloads(overlay):
-        resources = container(workload)["resources"]
-        for bound in ("requests", "limits"):
-            assert set(resources[bound]) == {"cpu", "memory"}
+        for one in containers(workload):
+            for bound in ("requests", "limits"):
+                assert set(one["resources"][bound]) == {"cpu", "memory"}
 
 
 @every_overlay
@@ -104,11 +112,12 @@ def test_every_pod_meets_the_restricted_standard(overlay: str) -> None:
             "fsGroup": 10001,
             "seccompProfile": {"type": "RuntimeDefault"},
         }
-        assert container(workload)["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
+        for one in containers(workload):
+            assert one["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
         assert set(pod(workload)) & {"hostNetwork", "hostPID", "hostIPC"} == set()
         assert all(set(volume) == {"name", "secret"} for volume in pod(workload)["volumes"])
 
@@ -126,7 +135,7 @@ def test_no_pod_holds_a_token_or_foreign_variables(overlay: str) -> None:
 
 @every_overlay
 def test_every_image_is_pinned_and_the_same(overlay: str) -> None:
-    images = {container(workload)["image"] for workload in workloads(overlay)}
+    images = {one["image"] for workload in workloads(overlay) for one in containers(workload)}
 
     (image,) = images
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", image)
@@ -159,15 +168,15 @@ def test_every_secret_file_is_mounted_where_it_is_read(overlay: str) -> None:
         "indexes": ("MONGO",),
     }
     for workload in workloads(overlay):
-        mounts = tuple(mount["mountPath"] for mount in container(workload)["volumeMounts"])
-        read = {
-            value
-            for name, value in manifests.settings(overlay, workload).items()
-            if name.endswith(("_FILE", "_PATH"))
-            and name.split("_")[1] in sections[container(workload)["name"]]
-        }
-        assert read
-        assert all(path.startswith(mounts) for path in read)
+        for one in containers(workload):
+            mounts = tuple(mount["mountPath"] for mount in one["volumeMounts"])
+            read = {
+                value
+                for name, value in manifests.settings(overlay, workload).items()
+                if name.endswith(("_FILE", "_PATH")) and name.split("_")[1] in sections[one["name"]]
+            }
+            assert read
+            assert all(path.startswith(mounts) for path in read)
 
 
 @every_overlay
@@ -380,3 +389,13 @@ def test_the_first_dead_letter_is_a_rise() -> None:
     }
 
     assert counted == set(get_args(RejectionCode))
+
+
+@every_overlay
+def test_the_indexes_are_seen_to_before_the_api_starts(overlay: str) -> None:
+    api = manifests.named(overlay, "Deployment", "activity-api")
+    (indexes,) = pod(api)["initContainers"]
+
+    assert indexes["args"] == ["service", "indexes"]
+    # No object of ours would have to be deleted before an upgrade.
+    assert [job for job in workloads(overlay) if job["kind"] == "Job"] == []
