@@ -145,3 +145,13 @@ def test_a_wrong_option_is_told_what_would_be_right(
 
     assert result.exit_code == 2
     assert accepted in result.output
+
+
+async def test_the_rate_of_a_key_beats_that_of_the_service(mongo: Mongo) -> None:
+    async with serving(mongo, rate_limit="5/day") as api:
+        key = await create_key(mongo, "orga_1", "", rate="2/day")
+        own = await api.ask("/activity/", headers={"Authorization": f"Bearer {key}"})
+        other = await api.ask("/activity/")
+
+    assert own.headers["RateLimit"].startswith("limit=2, remaining=1, ")
+    assert other.headers["RateLimit"].startswith("limit=5, remaining=4, ")
