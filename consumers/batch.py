@@ -1,7 +1,7 @@
 """Records that are written together."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class Batch:
     size: int = 0
     ignored: list[ConsumerRecord] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    is_set_apart: bool = False
     spans: list[Span] = field(default_factory=list)
     _judged: list[int] = field(default_factory=list)
     _revisions: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
@@ -75,20 +76,35 @@ class Batch:
         """The newest revision of each activity."""
         return [revisions[-1] for revisions in self._revisions.values()]
 
+    def set_aside(self, entry: Entry, rejected: Rejected) -> None:
+        """Its record becomes a dead letter."""
+        self.refusals.append(Refusal(entry.number, entry.record, rejected))
+
     def give_way(self, entry: Entry, rejected: Rejected) -> Entry | None:
         """Set a refused change aside; answers the next older revision of its activity, if any."""
-        self.refusals.append(Refusal(entry.number, entry.record, rejected))
+        self.set_aside(entry, rejected)
         revisions = self._revisions[_key(entry.change)]
         revisions.remove(entry)
         return revisions[-1] if revisions else None
 
+    def set_apart(self, waiting: Iterable[Entry]) -> list[tuple[Entry, Outcome]]:
+        """MongoDB refuses these alone: until it takes them the batch holds up no other. Forgets all
+        else that is worked off, and answers the changes that were overtaken in it."""
+        self.is_set_apart = True
+        kept = {_key(entry.change) for entry in waiting}
+        revisions, self._revisions = self._revisions, {}
+        for key, entries in revisions.items():
+            if key in kept:
+                self._revisions[key] = entries
+        overtaken = [pair for pair in _overtaken(revisions) if _key(pair[0].change) not in kept]
+        held = [entry.record for entries in self._revisions.values() for entry in entries]
+        held += [refusal.record for refusal in self.refusals]
+        self.bytes = sum(len(record.value or b"") for record in held)
+        return overtaken
+
     def overtaken(self) -> Iterator[tuple[Entry, Outcome]]:
         """The changes behind the newest of their activity: older ones, or that very one again."""
-        overtaken = [revisions for revisions in self._revisions.values() if len(revisions) > 1]
-        for *others, newest in overtaken:
-            for entry in others:
-                is_same = entry.change.revision == newest.change.revision
-                yield entry, Outcome.DUPLICATE if is_same else Outcome.STALE
+        return _overtaken(self._revisions)
 
     def judged(self) -> list[bool]:
         """For the fuse: whether it is a dead letter, of each record that counts there, in order.
@@ -118,6 +134,16 @@ class Batch:
         revisions.append(entry)
         if len(revisions) > 1:
             revisions.sort(key=_revision)
+
+
+def _overtaken(
+    activities: Mapping[tuple[str, str], list[Entry]],
+) -> Iterator[tuple[Entry, Outcome]]:
+    overtaken = [revisions for revisions in activities.values() if len(revisions) > 1]
+    for *others, newest in overtaken:
+        for entry in others:
+            is_same = entry.change.revision == newest.change.revision
+            yield entry, Outcome.DUPLICATE if is_same else Outcome.STALE
 
 
 def _key(change: EncodedChange) -> tuple[str, str]:

@@ -22,24 +22,37 @@ class Health:
     """The outages being waited out, and whether the loop still comes round."""
 
     def __init__(self) -> None:
-        self._outages: dict[Cause, tuple[float, str]] = {}
+        self._outages: dict[Cause, dict[object, str]] = {}
+        self._began: dict[Cause, float] = {}
         self._last_turn: float | None = None
         self.has_joined = False
 
-    def fail(self, cause: Cause, reason: str) -> None:
-        """Count one failed attempt. The first of an outage is logged, the others are its rest."""
+    def fail(self, cause: Cause, reason: str, by: object = None) -> None:
+        """Count one failed attempt. The first of an outage is logged, the others are its rest.
+
+        `by` tells whose attempt: a look at the store that succeeds is no recovery of a write that
+        fails, nor is the write of one batch that of another.
+        """
         RETRIES.labels(cause).inc()
         if cause not in self._outages:
             logger.warning("waiting for %s: %s", cause, reason)
-            self._outages[cause] = (time.monotonic(), reason)
-        else:
-            self._outages[cause] = (self._outages[cause][0], reason)
+            self._began[cause] = time.monotonic()
+        self._outages.setdefault(cause, {})[by] = reason
 
-    def recover(self, cause: Cause) -> None:
-        """Cheap where nothing was wrong: called after every success."""
-        if cause in self._outages:
-            began, _ = self._outages.pop(cause)
-            logger.info("%s is back after %.1f seconds", cause, time.monotonic() - began)
+    def recover(self, cause: Cause, by: object = None) -> None:
+        """Whoever failed has succeeded. Cheap where nothing was wrong: called after every success."""
+        if by in self._outages.get(cause, {}):
+            self.leave(cause, by)
+            if cause not in self._outages:
+                seconds = time.monotonic() - self._began[cause]
+                logger.info("%s is back after %.1f seconds", cause, seconds)
+
+    def leave(self, cause: Cause, by: object) -> None:
+        """Whoever failed tries no more."""
+        failing = self._outages.get(cause, {})
+        failing.pop(by, None)
+        if not failing:
+            self._outages.pop(cause, None)
 
     @property
     def is_away(self) -> bool:
@@ -71,5 +84,9 @@ class Health:
 
     async def is_ready(self) -> str | None:
         if self._outages:
-            return "; ".join(f"{cause}: {reason}" for cause, (_, reason) in self._outages.items())
+            return "; ".join(
+                f"{cause}: {reason}"
+                for cause, failing in self._outages.items()
+                for reason in dict.fromkeys(failing.values())
+            )
         return None if self.has_joined else "not yet a member of the consumer group"

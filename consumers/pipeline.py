@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from consumers.batch import Batch, BatchLimits
 from consumers.deadlines import cancel, within
 from consumers.positions import Positions
-from service.errors import StoreError
+from service.errors import ActivityError, StoreError
 from service.observability import BYTES_IN_FLIGHT
 from service.settings import IngestSettings
 
@@ -55,7 +55,13 @@ class Pipeline:
 
     @property
     def is_idle(self) -> bool:
-        return not (self._writes or self._ready or self._batch.size)
+        """Whether nothing is to be written but what MongoDB refuses."""
+        return not (self._in_flight or self._ready or self._batch.size)
+
+    @property
+    def _in_flight(self) -> int:
+        """A batch that was set apart takes nobody's place."""
+        return sum(not batch.is_set_apart for batch in self._writes.values())
 
     def take(
         self,
@@ -74,7 +80,7 @@ class Pipeline:
 
     def patience_seconds(self, idle_seconds: float) -> float:
         """How long the next fetch may wait before an open batch is to be looked at again."""
-        if not self._batch.size or len(self._writes) >= self._settings.max_writes_in_flight:
+        if not self._batch.size or self._in_flight >= self._settings.max_writes_in_flight:
             return idle_seconds
         if self._is_behind:
             return BACKLOG_PATIENCE_SECONDS
@@ -122,7 +128,7 @@ class Pipeline:
         return end
 
     def _start_writes(self) -> None:
-        while len(self._writes) < self._settings.max_writes_in_flight:
+        while self._in_flight < self._settings.max_writes_in_flight:
             batch = self._next_batch()
             if batch is None:
                 break
@@ -142,7 +148,7 @@ class Pipeline:
     def _is_due(self) -> bool:
         if self._batch.is_full or self._is_behind:
             return self._batch.is_full
-        return not self._writes or self._age() >= self._settings.batch_max_age_seconds
+        return not self._in_flight or self._age() >= self._settings.batch_max_age_seconds
 
     def _age(self) -> float:
         return time.monotonic() - self._batch.opened
@@ -153,11 +159,15 @@ class Pipeline:
             span.is_durable = True
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        del self._writes[task]
+        batch = self._writes.pop(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, StoreError | KafkaError):
             logger.info("a batch is left to be delivered again: %s", error)
         elif error is not None:
+            if not isinstance(error, ActivityError):
+                logger.error(
+                    "a defect: %s while writing %s", type(error).__name__, _describe(batch)
+                )
             self._fail(error)
         else:
             self._start_writes()
@@ -170,3 +180,11 @@ class Pipeline:
     def _bytes(self) -> int:
         waiting = sum(batch.bytes for batch in self._ready)
         return self._batch.bytes + waiting + sum(batch.bytes for batch in self._writes.values())
+
+
+def _describe(batch: Batch) -> str:
+    """Where its records are, for whoever looks for the one that has shown a defect."""
+    return ", ".join(
+        f"{span.partition.topic} {span.partition.partition} offsets {span.first} to {span.position - 1}"
+        for span in batch.spans
+    )

@@ -9,8 +9,10 @@ from aiokafka import TopicPartition
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """The records of one partition in one batch, up to `position` (the next offset)."""
+    """The records of one partition in one batch, from offset `first` up to `position` (the next)."""
 
+    partition: TopicPartition
+    first: int
     position: int
     timestamp_ms: int
     is_durable: bool = False
@@ -37,7 +39,7 @@ class Positions:
     def open(self, partition: TopicPartition, first: int, last: int, timestamp_ms: int) -> Span:
         """Note that records from offset `first` to `last` were taken; the spans of a partition
         come in order."""
-        span = Span(last + 1, timestamp_ms)
+        span = Span(partition, first, last + 1, timestamp_ms)
         self._progress.setdefault(partition, _Progress(first)).spans.append(span)
         return span
 

@@ -8,6 +8,7 @@ from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel, unless, within
 from consumers.fuse import Fuse
 from consumers.health import Health
+from consumers.patience import Patience
 from consumers.runner import Runner
 from consumers.writer import Writer
 from service.commands import log_start
@@ -66,6 +67,7 @@ async def work(
             kafka.dead_letter_topic,
             Fuse(ingest.dead_letter_max_ratio),
             health,
+            Patience(ingest.refusal_patience_seconds),
             retry_max_seconds=ingest.retry_max_seconds,
             stop=stop,
         )

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -23,6 +24,7 @@ from consumers.dispatch import Dispatch
 from consumers.fuse import Fuse
 from consumers.health import Cause, Health
 from consumers.notices import Notices
+from consumers.patience import Patience, Refused
 from service.errors import Rejected, RejectionCode, StoreError, StoreUnavailable
 from service.observability import (
     BATCH_RECORDS,
@@ -30,16 +32,101 @@ from service.observability import (
     DEAD_LETTERS,
     DEVIATIONS,
     RECORDS,
+    RECORDS_PUT_OFF,
     THREADS_REFRESHED,
 )
+from service.store.blame import Blame
 from service.store.mongo import Mongo
-from service.store.threads import refresh_threads
+from service.store.threads import ThreadsRefused, refresh_threads
 from service.store.writes import EncodedChange, Outcome, Written, write_changes
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 _SETTLED = (Outcome.APPLIED, Outcome.STALE, Outcome.DUPLICATE)
+
+
+class RefusedAlone(StoreUnavailable):
+    """MongoDB refuses some changes of a batch while it takes others: no outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Why a change, or its thread, is not durable yet."""
+
+    entry: Entry
+    reason: str
+    is_outage: bool
+
+
+AllPutOff = dict[int, PutOff]
+"""By the number of the entry."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What is left to be done of a batch: `changes` to be written, and those written of which the
+    threads are to be refreshed. `refused` has each that MongoDB has refused alone."""
+
+    batch: Batch
+    changes: list[Entry]
+    unrefreshed: list[tuple[Entry, Written]] = field(default_factory=list)
+    refused: dict[int, Refused] = field(default_factory=dict)
+    _outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _deviations: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def is_done(self) -> bool:
+        return not (self.changes or self.unrefreshed)
+
+    def settle(self, pairs: Iterable[tuple[Entry, Written]]) -> None:
+        """These are durable, and so are their threads."""
+        self._outcomes.update([(entry.record.topic, answer.outcome) for entry, answer in pairs])
+        for entry, _ in pairs:
+            self._deviations.update(entry.change.deviations)
+
+    def give_way(self, entry: Entry, rejected: Rejected) -> list[Entry]:
+        """The older revision, if any, to which a refused one gives way."""
+        older = self.batch.give_way(entry, rejected)
+        return [] if older is None else [older]
+
+    def refuse(self, entry: Entry, reason: str) -> None:
+        """It was refused alone for too long: its change, or the thread of a change that is stored."""
+        change = entry.change
+        rejected = Rejected(
+            "refused",
+            reason,
+            organization_id=change.organization_id,
+            event_id=change.event_id,
+        )
+        if entry in self.changes:
+            self.changes.remove(entry)
+            self.changes += self.give_way(entry, rejected)
+        else:
+            self.batch.set_aside(entry, rejected)
+            self.unrefreshed = [pair for pair in self.unrefreshed if pair[0] is not entry]
+
+    def set_apart(self) -> None:
+        """Let no other batch wait for this one."""
+        waiting = [*self.changes, *(entry for entry, _ in self.unrefreshed)]
+        overtaken = self.batch.set_apart(waiting)
+        self._outcomes.update([(entry.record.topic, outcome) for entry, outcome in overtaken])
+        self._outcomes.update([(record.topic, "ignored") for record in self.batch.ignored])
+        self.batch.ignored.clear()
+
+    def count(self) -> None:
+        """The metrics of a batch that is durable."""
+        batch, outcomes = self.batch, self._outcomes
+        outcomes.update((entry.record.topic, outcome) for entry, outcome in batch.overtaken())
+        outcomes.update((record.topic, "ignored") for record in batch.ignored)
+        outcomes.update((refusal.record.topic, "rejected") for refusal in batch.refusals)
+        for (topic, outcome), count in outcomes.items():
+            RECORDS.labels(topic, outcome).inc(count)
+        for refusal in batch.refusals:
+            DEAD_LETTERS.labels(refusal.rejected.code).inc()
+        for (type_name, field_name), count in self._deviations.items():
+            DEVIATIONS.labels(type_name, field_name).inc(count)
+        BATCH_RECORDS.observe(batch.size)
 
 
 class Writer:
@@ -56,6 +143,7 @@ class Writer:
         dead_letter_topic: str,
         fuse: Fuse,
         health: Health,
+        patience: Patience,
         *,
         retry_max_seconds: float,
         stop: asyncio.Event,
@@ -65,6 +153,7 @@ class Writer:
         self._dead_letter_topic = dead_letter_topic
         self._fuse = fuse
         self._health = health
+        self._patience = patience
         self._retry_max_seconds = retry_max_seconds
         self._stop = stop
         self._notices = Notices(log)
@@ -76,42 +165,81 @@ class Writer:
         committed then, and repeating the batch is right. Raises `Halted` when the fuse blows.
         """
         began = time.monotonic()
-        written = await self._write_changes(batch)
-        await self._refresh_threads(written)
+        work = Work(batch, batch.newest())
+
+        async def attempt() -> None:
+            await self._attempt(work)
+
+        try:
+            await self._insist("mongodb", StoreError, attempt)
+        finally:
+            RECORDS_PUT_OFF.dec(len(work.refused))
         await self._set_aside(batch)
-        BATCH_SECONDS.observe(time.monotonic() - began)
-        _count(batch, written)
+        if not batch.is_set_apart:
+            BATCH_SECONDS.observe(time.monotonic() - began)
+        work.count()
 
-    async def _write_changes(self, batch: Batch) -> list[tuple[Entry, Written]]:
+    async def _attempt(self, work: Work) -> None:
+        """Raises `StoreUnavailable` where something is left to be done, `RefusedAlone` where that
+        is only what MongoDB refuses while it takes others."""
+        faults = await self._write_changes(work) | await self._refresh_threads(work)
+        outages = [fault for fault in faults.values() if fault.is_outage]
+        if outages:
+            raise StoreUnavailable(f"{len(outages)} changes are unconfirmed: {outages[0].reason}")
+        self._judge(work, faults)
+        if not work.is_done and self._patience.are_others_taken:
+            work.set_apart()
+            raise RefusedAlone(f"{len(faults)} changes are refused alone")
+        if not work.is_done:
+            raise StoreUnavailable(next(iter(faults.values())).reason)
+
+    async def _write_changes(self, work: Work) -> AllPutOff:
         """Write the newest revision of each activity, or the newest that MongoDB takes."""
-        pending = batch.newest()
-        settled: list[tuple[Entry, Written]] = []
+        faults: AllPutOff = {}
+        pending = work.changes
+        while pending:
+            answers = await write_changes(self._mongo, [entry.change for entry in pending])
+            older: list[Entry] = []
+            for entry, answer in zip(pending, answers, strict=True):
+                if answer.outcome in _SETTLED:
+                    work.unrefreshed.append((entry, answer))
+                elif answer.outcome is Outcome.REFUSED:
+                    older += work.give_way(entry, _to_rejected(entry.change, answer))
+                else:
+                    is_outage = answer.outcome is Outcome.UNCONFIRMED
+                    faults[entry.number] = PutOff(entry, answer.reason, is_outage=is_outage)
+            if any(answer.outcome is Outcome.APPLIED for answer in answers):
+                self._patience.note_taken()
+            pending = older
+            work.changes = [*pending, *(fault.entry for fault in faults.values())]
+        return faults
 
-        async def attempt() -> None:
-            nonlocal pending
-            while pending:
-                answers = await write_changes(self._mongo, [entry.change for entry in pending])
-                outcomes = list(zip(pending, answers, strict=True))
-                settled.extend([pair for pair in outcomes if pair[1].outcome in _SETTLED])
-                unsettled = [pair for pair in outcomes if pair[1].outcome not in _SETTLED]
-                unconfirmed = [entry for entry, answer in unsettled if _is_unconfirmed(answer)]
-                pending = [*_older(batch, unsettled), *unconfirmed]
-                if unconfirmed:
-                    raise StoreUnavailable(f"{len(unconfirmed)} changes are unconfirmed")
-
-        await self._insist("mongodb", StoreError, attempt)
-        return settled
-
-    async def _refresh_threads(self, written: Sequence[tuple[Entry, Written]]) -> None:
-        if not written:
-            return
-        changes = [entry.change for entry, _ in written]
-        answers = [answer for _, answer in written]
-
-        async def attempt() -> None:
+    async def _refresh_threads(self, work: Work) -> AllPutOff:
+        pairs = work.unrefreshed
+        if not pairs:
+            return {}
+        changes, answers = [entry.change for entry, _ in pairs], [answer for _, answer in pairs]
+        faults: AllPutOff = {}
+        try:
             THREADS_REFRESHED.inc(await refresh_threads(self._mongo, changes, answers))
+        except ThreadsRefused as refused:
+            for place, fault in refused.faults.items():
+                entry = pairs[place][0]
+                is_outage = fault.blame is Blame.OUTAGE
+                faults[entry.number] = PutOff(entry, f"its thread: {fault}", is_outage=is_outage)
+        work.settle([pair for pair in pairs if pair[0].number not in faults])
+        work.unrefreshed = [pair for pair in pairs if pair[0].number in faults]
+        return faults
 
-        await self._insist("mongodb", StoreError, attempt)
+    def _judge(self, work: Work, faults: AllPutOff) -> None:
+        """Set aside what was refused for too long (contract 1.5.5)."""
+        for number, fault in faults.items():
+            if number not in work.refused:
+                work.refused[number] = Refused()
+                RECORDS_PUT_OFF.inc()
+                _log_refusal(fault)
+            elif self._patience.is_over(work.refused[number]):
+                work.refuse(fault.entry, f"MongoDB refuses it alone: {fault.reason}")
 
     async def _set_aside(self, batch: Batch) -> None:
         letters = [to_letter(refusal, self._dead_letter_topic) for refusal in batch.refusals]
@@ -127,9 +255,14 @@ class Writer:
     ) -> None:
         """Repeat what fails for now, however long that lasts."""
 
+        trying = object()
+
         def note(state: RetryCallState) -> None:
             fault = state.outcome.exception() if state.outcome else None
-            self._health.fail(cause, str(fault) or type(fault).__name__)
+            if isinstance(fault, RefusedAlone):
+                self._health.recover(cause, trying)
+            else:
+                self._health.fail(cause, str(fault) or type(fault).__name__, trying)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(error),
@@ -139,27 +272,30 @@ class Writer:
             before_sleep=note,
             reraise=True,
         )
-        await retrying(attempt)
-        self._health.recover(cause)
+        try:
+            await retrying(attempt)
+            self._health.recover(cause, trying)
+        finally:
+            self._health.leave(cause, trying)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, or until the process is to stop."""
         await within(seconds, self._stop.wait())
 
 
-def _is_unconfirmed(answer: Written) -> bool:
-    return answer.outcome is Outcome.UNCONFIRMED
-
-
-def _older(batch: Batch, outcomes: Iterable[tuple[Entry, Written]]) -> list[Entry]:
-    """The revisions to which refused ones give way."""
-    older = []
-    for entry, answer in outcomes:
-        if answer.outcome is Outcome.REFUSED:
-            next_one = batch.give_way(entry, _to_rejected(entry.change, answer))
-            if next_one is not None:
-                older.append(next_one)
-    return older
+def _log_refusal(fault: PutOff) -> None:
+    record, change = fault.entry.record, fault.entry.change
+    log.warning(
+        "MongoDB refuses a change while it takes others",
+        extra={
+            "reason": fault.reason,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "organization_id": change.organization_id,
+            "event_id": change.event_id,
+        },
+    )
 
 
 def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:
@@ -183,21 +319,3 @@ def _to_details(refusal: Refusal) -> dict[str, object]:
         "organization": refusal.rejected.organization_id,
         "event": refusal.rejected.event_id,
     }
-
-
-def _count(batch: Batch, written: Iterable[tuple[Entry, Written]]) -> None:
-    """The metrics of a batch that is durable."""
-    outcomes = Counter[tuple[str, str]](
-        [(entry.record.topic, answer.outcome) for entry, answer in written]
-    )
-    outcomes.update((entry.record.topic, outcome) for entry, outcome in batch.overtaken())
-    outcomes.update((record.topic, "ignored") for record in batch.ignored)
-    outcomes.update((refusal.record.topic, "rejected") for refusal in batch.refusals)
-    for (topic, outcome), count in outcomes.items():
-        RECORDS.labels(topic, outcome).inc(count)
-    for refusal in batch.refusals:
-        DEAD_LETTERS.labels(refusal.rejected.code).inc()
-    for entry, _ in written:
-        for type_name, field in entry.change.deviations:
-            DEVIATIONS.labels(type_name, field).inc()
-    BATCH_RECORDS.observe(batch.size)

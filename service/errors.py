@@ -15,6 +15,7 @@ ActivityError
 │   └── Overloaded             503
 └── StoreError
     ├── StoreUnavailable       not now: MongoDB is away, asking again later is right (503)
+    │   └── LoginRefused       and it is the user or password that it refuses
     └── StoreTimeout           a query ran past its time limit (504)
 """
 
@@ -30,6 +31,7 @@ RejectionCode = Literal[
     "id_mismatch",
     "organization_mismatch",
     "too_large",
+    "refused",
 ]
 
 
@@ -194,6 +196,10 @@ class StoreError(ActivityError):
 
 class StoreUnavailable(StoreError):
     """MongoDB is away or refuses for now. Nothing is known of the operation; repeat it later."""
+
+
+class LoginRefused(StoreUnavailable):
+    """MongoDB refuses the user or the password. New ones are read when a process starts."""
 
 
 class StoreTimeout(StoreError):

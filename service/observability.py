@@ -90,6 +90,11 @@ DEAD_LETTERS_WITHOUT_VALUE = Counter(
     " A rise: see the topic's settings, and look for the records in their own topics.",
     ["refusal"],
 )
+RECORDS_PUT_OFF = Gauge(
+    "activity_records_put_off",
+    "Records that MongoDB refuses while it takes others: tried again, and a dead letter `refused` in"
+    " the end. Not zero: the log names each, with the server's reason.",
+)
 BATCH_RECORDS = Histogram(
     "activity_batch_records",
     "Records of one batch. Large: there is a backlog.",

@@ -236,6 +236,12 @@ class IngestSettings(Section):
     dead_letter_max_ratio: float = Field(
         0.5, gt=0, le=1, description="the fuse: share of dead letters that stops the line; 1 = off"
     )
+    refusal_patience_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="after this a record that MongoDB refuses while it takes others is `refused`",
+    )
     retry_max_seconds: float = Field(10.0, gt=0, le=300, description="longest pause of a backoff")
     shutdown_seconds: float = Field(20.0, gt=0, le=600, description="time to drain on SIGTERM")
 

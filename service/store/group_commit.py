@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True, eq=False)
 class _Ticket(Generic[Item]):
     item: Item
+    answer: Any = None
     fault: Exception | None = None
 
 
@@ -32,9 +34,9 @@ class GroupCommit(Generic[Item]):
         """Items that have come and whose work has not ended."""
         return len(self._tickets)
 
-    async def run(self, item: Item, work: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
-        """On return some `work` that was given this item, among others, has ended well. Raises what
-        that work has raised."""
+    async def run(self, item: Item, work: Callable[[Sequence[Item]], Awaitable[Answer]]) -> Answer:
+        """On return some `work` that was given this item, among others, has ended well. Answers what
+        that work did, and raises what it has raised."""
         ticket = _Ticket(item)
         self._tickets.append(ticket)
         try:
@@ -46,12 +48,16 @@ class GroupCommit(Generic[Item]):
                 self._tickets.remove(ticket)
         if ticket.fault is not None:
             raise ticket.fault
+        answer: Answer = ticket.answer
+        return answer
 
-    async def _work_for_all(self, work: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
+    async def _work_for_all(self, work: Callable[[Sequence[Item]], Awaitable[Any]]) -> None:
         group = list(self._tickets)
+        answer, fault = None, None
         try:
-            await work([ticket.item for ticket in group])
-        except Exception as fault:  # noqa: BLE001 it is raised again, by all
-            for ticket in group:
-                ticket.fault = fault
+            answer = await work([ticket.item for ticket in group])
+        except Exception as error:  # noqa: BLE001 it is raised again, by all
+            fault = error
+        for ticket in group:
+            ticket.answer, ticket.fault = answer, fault
         self._tickets = [ticket for ticket in self._tickets if ticket not in group]

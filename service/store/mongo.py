@@ -7,84 +7,29 @@ other module of the store knows which driver it runs on. The drivers' errors end
 import asyncio
 import re
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
-from urllib.parse import parse_qsl
 
-from pymongo import AsyncMongoClient, ReplaceOne, UpdateOne
+from pymongo import AsyncMongoClient
 from pymongo.errors import (
-    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
-    CursorNotFound,
     ExecutionTimeout,
     OperationFailure,
+    ProtocolError,
     PyMongoError,
-    WriteConcernError,
 )
+from pymongo.uri_parser import split_options
 
-from service.errors import StartError, StoreError, StoreTimeout, StoreUnavailable
+from service.errors import LoginRefused, StartError, StoreError, StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
+from service.store.blame import LOGIN_CODES
 from service.store.group_commit import GroupCommit
 
-# Codes of MongoDB's error_codes.yml that say "not now" of any operation: to be repeated, never the
-# fault of a document.
-TRANSIENT_CODES = frozenset(
-    {
-        6,  # HostUnreachable
-        7,  # HostNotFound
-        24,  # LockTimeout
-        43,  # CursorNotFound
-        46,  # LockBusy
-        50,  # MaxTimeMSExpired
-        63,  # StaleShardVersion
-        64,  # WriteConcernFailed
-        70,  # ShardNotFound
-        89,  # NetworkTimeout
-        91,  # ShutdownInProgress
-        100,  # UnsatisfiableWriteConcern
-        112,  # WriteConflict
-        117,  # ConflictingOperationInProgress
-        133,  # FailedToSatisfyReadPreference
-        134,  # ReadConcernMajorityNotAvailableYet
-        146,  # ExceededMemoryLimit
-        150,  # StaleEpoch
-        175,  # QueryPlanKilled
-        189,  # PrimarySteppedDown
-        202,  # NetworkInterfaceExceededTimeLimit
-        237,  # CursorKilled
-        249,  # StaleChunkHistory
-        262,  # ExceededTimeLimit
-        317,  # ConnectionPoolExpired
-        365,  # TemporarilyUnavailable
-        384,  # ConnectionError
-        391,  # ReauthenticationRequired
-        9001,  # SocketException
-        10058,  # LegacyNotPrimary
-        10107,  # NotWritablePrimary
-        11600,  # InterruptedAtShutdown
-        11601,  # Interrupted
-        11602,  # InterruptedDueToReplStateChange
-        13388,  # StaleConfig
-        13435,  # NotPrimaryNoSecondaryOk
-        13436,  # NotPrimaryOrSecondary
-        14031,  # OutOfDiskSpace
-    }
-)
-CREDENTIAL_CODES = frozenset(
-    {
-        11,  # UserNotFound
-        13,  # Unauthorized
-        18,  # AuthenticationFailed
-        8000,  # Atlas: bad auth
-    }
-)
-DUPLICATE_KEY = 11000
 LAST_CALL_SECONDS = 1.0
-_BAD_VALUE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +65,10 @@ async def ping(mongo: Mongo) -> None:
 
     Its text is one line without secrets, fit for a `StartError`.
     """
-    try:
-        async with asking(mongo):
-            await mongo.client.admin.command("ping")
-            # `ping` needs no rights; this does, and says what is wrong with the connection string.
-            await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
-    except OperationFailure as error:
-        raise StoreUnavailable(f"MongoDB refuses to be asked: {_one_line(error)}") from error
+    async with asking(mongo):
+        await mongo.client.admin.command("ping")
+        # `ping` needs no rights; this does, and says what is wrong with the connection string.
+        await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
 
 
 async def require_mongo(mongo: Mongo) -> None:
@@ -141,9 +83,9 @@ async def require_mongo(mongo: Mongo) -> None:
 async def asking(mongo: Mongo) -> AsyncIterator[None]:
     """Every call of the driver stands inside one of these.
 
-    `StoreTimeout` for a query past its time limit, `StoreUnavailable` for whatever may go better
-    later, a server that does not answer in time too. Anything else is a defect of ours and passes
-    unchanged.
+    `StoreTimeout` for a query past its time limit, `StoreUnavailable` for all else that the server
+    says, known or not, and for one that does not answer in time; `LoginRefused` is one of these.
+    Anything else is a defect of ours and passes unchanged.
     """
     patience = mongo.patience_seconds
     # What ends with the patience of many may swallow the first call to stop (`asyncio.wait_for`
@@ -161,42 +103,6 @@ async def asking(mongo: Mongo) -> AsyncIterator[None]:
         raise translated from error
 
 
-async def write_unordered(mongo: Mongo, operations: Sequence[Any]) -> dict[int, int]:
-    """Run all operations on activities, of which a document is to be inserted; answer MongoDB's error
-    code of each that failed, by its place.
-
-    Inserts and updates go apart: a driver that may repeat a bulk of both, and got no connection for
-    it at first, runs the first kind only and reports success (seen with PyMongo 4.20).
-    Raises `StoreUnavailable` where the rest is not known to be durable.
-    """
-    inserts, updates = list[int](), list[int]()
-    for place, one in enumerate(operations):
-        (updates if isinstance(one, (ReplaceOne, UpdateOne)) else inserts).append(place)
-    insert, update = mongo.activities.insert_many, mongo.activities.bulk_write
-    faults: dict[int, int] = {}
-    for write, places in ((insert, inserts), (update, updates)):
-        if places:
-            codes = await _write(mongo, write, [operations[place] for place in places])
-            faults |= {places[index]: code for index, code in codes.items()}
-    return faults
-
-
-async def _write(
-    mongo: Mongo, write: Callable[..., Awaitable[Any]], operations: Sequence[Any]
-) -> dict[int, int]:
-    async with asking(mongo):
-        try:
-            await write(operations, ordered=False)
-        except BulkWriteError as error:
-            # The details hold whole documents: they are neither logged nor chained.
-            details = error.details
-        else:
-            return {}
-    if details.get("writeConcernErrors"):
-        raise StoreUnavailable("MongoDB cannot make it durable now")
-    return {fault["index"]: fault["code"] for fault in details["writeErrors"]}
-
-
 async def _close(client: Any, max_seconds: float) -> None:
     """Closing says goodbye to the server; one that does not answer must not keep the process."""
     closed = client.close()
@@ -212,9 +118,25 @@ def _open(settings: MongoSettings) -> Any:
         with warnings.catch_warnings():
             # The driver only warns of an option it does not know: a typing error, so the end.
             warnings.simplefilter("error", UserWarning)
-            return _client_class(settings)(url, **_options(settings, url))
+            client = _client_class(settings)(url, **_options(settings, url))
     except (PyMongoError, UserWarning, ValueError, TypeError, OSError) as error:
         raise StartError(f"ACTIVITY_MONGO_URL: {_explain(error, url)}") from None
+    _require_durability(client.options.write_concern.document)
+    return client
+
+
+def _require_durability(write_concern: Mapping[str, Any]) -> None:
+    """As the driver understood the connection string, and not as it is written: `w=+1` is 1 too.
+    Of a concern with a name of its own nobody here knows what it promises."""
+    required = {"w": "majority", "j": True}
+    for name, value in required.items():
+        said = write_concern.get(name, value)
+        if said != value:
+            option, best = ("w", "majority") if name == "w" else ("journal", "true")
+            raise StartError(
+                f"ACTIVITY_MONGO_URL: {option}={str(said).lower()} could lose what was acknowledged;"
+                f" leave it out or say {option}={best}"
+            )
 
 
 def _client_class(settings: MongoSettings) -> Any:
@@ -232,9 +154,10 @@ def _to_patience(settings: MongoSettings) -> float | None:
     return settings.socket_timeout_seconds or None
 
 
-def _said(url: str) -> dict[str, str]:
-    """What the connection string says, by names in lower case."""
-    return {name.lower(): value for name, value in parse_qsl(url.partition("?")[2])}
+def _said(url: str) -> Mapping[str, Any]:
+    """What the connection string says, by names in lower case, as the driver reads it."""
+    options = url.partition("?")[2]
+    return {name.lower(): one for name, one in split_options(options).items()} if options else {}
 
 
 def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
@@ -258,11 +181,6 @@ def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
     if settings.tls_ca_path is not None:
         options |= {"tls": True, "tlsCAFile": str(settings.tls_ca_path)}
     said = _said(url)
-    if said.get("w", "majority").isdecimal():
-        raise StartError(
-            f"ACTIVITY_MONGO_URL: w={said['w']} could lose what was acknowledged;"
-            " leave it out or say w=majority"
-        )
     return {name: value for name, value in options.items() if name.lower() not in said}
 
 
@@ -270,27 +188,22 @@ def _translate(error: PyMongoError) -> StoreTimeout | StoreUnavailable | None:
     if isinstance(error, ExecutionTimeout):
         return StoreTimeout("the query ran past its time limit")
     # A configuration error this late is what only the look-up of a host could tell.
-    if isinstance(error, ConnectionFailure | ConfigurationError):
+    if isinstance(error, ConnectionFailure | ConfigurationError | ProtocolError):
         return StoreUnavailable(f"MongoDB cannot be reached: {_one_line(error)}")
-    if isinstance(error, CursorNotFound | WriteConcernError):
-        return StoreUnavailable(f"MongoDB cannot do it now ({type(error).__name__})")
     if isinstance(error, OperationFailure):
         return _translate_failure(error)
     return None
 
 
-def _translate_failure(error: OperationFailure) -> StoreUnavailable | None:
+def _translate_failure(error: OperationFailure) -> StoreUnavailable:
+    """Names the code alone: the server's text may repeat what a document holds."""
     details = error.details or {}
     name = f"{details.get('codeName', 'error')} {error.code}"
-    if error.code in CREDENTIAL_CODES:
-        return StoreUnavailable(
-            f"MongoDB refuses the user or password of ACTIVITY_MONGO_URL ({name})"
-        )
-    if error.code in TRANSIENT_CODES or error.has_error_label("RetryableWriteError"):
-        return StoreUnavailable(f"MongoDB cannot do it now ({name})")
-    if error.code == _BAD_VALUE and "hint provided does not" in str(details.get("errmsg")):
+    if error.code in LOGIN_CODES:
+        return LoginRefused(f"MongoDB refuses the user or password of ACTIVITY_MONGO_URL ({name})")
+    if "hint provided does not" in str(details.get("errmsg")):
         return StoreUnavailable("an index is missing: run `activity-service indexes`")
-    return None
+    return StoreUnavailable(f"MongoDB cannot do it now ({name})")
 
 
 def _explain(error: Exception, url: str) -> str:

@@ -29,6 +29,8 @@ from service.activities.threads import to_distinct, to_thread
 from service.activities.types import EMAIL_THREAD
 from service.bson.encoding import encode
 from service.errors import StoreUnavailable
+from service.store.blame import WriteFault
+from service.store.bulks import write_unordered
 from service.store.ids import ThreadKey, to_key
 from service.store.indexes import PRIMARY
 from service.store.members import (
@@ -41,7 +43,7 @@ from service.store.members import (
     to_embedded_preview,
 )
 from service.store.members import read_members as read_members  # step 4 of this protocol
-from service.store.mongo import DUPLICATE_KEY, Mongo, write_unordered
+from service.store.mongo import Mongo
 from service.store.writes import (
     MAX_DOCUMENT_BYTES,
     EncodedChange,
@@ -65,8 +67,19 @@ _DISPENSABLE = (
     "users",
 )
 
+MarkFaults = dict[str, WriteFault]
 Own = Mapping[ThreadKey, Sequence[EncodedChange]]
+ThreadFaults = Mapping[ThreadKey, WriteFault]
 Versions = Mapping[ThreadKey, ObjectId | None]
+
+
+class ThreadsRefused(StoreUnavailable):
+    """MongoDB refuses threads of some changes, though all else is done. `faults` are theirs, by the
+    place of the change."""
+
+    def __init__(self, faults: Mapping[int, WriteFault]) -> None:
+        super().__init__(f"MongoDB refuses a thread: {next(iter(faults.values()))}")
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +91,23 @@ class Mark:
     revision: str
     left_threads: list[str]
 
+    @property
+    def threads(self) -> frozenset[ThreadKey]:
+        return frozenset(ThreadKey(self.organization_id, id_) for id_ in self.left_threads)
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What to refresh, and what to clear afterwards.
 
-    `own` are this batch's members of those threads that none of its doubtful changes names.
+    `own` are this batch's members of those threads that none of its doubtful changes names;
+    `touched` the threads that these name, by the `_id` of the change.
     """
 
     threads: frozenset[ThreadKey]
     marks: tuple[Mark, ...]
     own: Own
+    touched: Mapping[str, frozenset[ThreadKey]]
 
 
 async def refresh_threads(
@@ -99,23 +118,41 @@ async def refresh_threads(
     To be called after `write_changes`, before their positions are committed: on return the threads
     are right and durable. `written` is what that answered, in the same order; without it every
     change is read back. Calls that wait for another one's refresh are served together by the next.
-    Answers how many threads this call itself has recomputed. Safe to repeat. Raises
-    `StoreUnavailable`.
+    Answers how many threads this call itself has recomputed. Safe to repeat. Raises `ThreadsRefused`
+    where all is done but what MongoDB refuses of single threads, else `StoreUnavailable`.
     """
     marks = await read_marks(mongo, changes, written)
     count = 0
 
-    async def refresh(group: Sequence[Marks]) -> None:
+    async def refresh(group: Sequence[Marks]) -> ThreadFaults:
         nonlocal count
         own = _merge_own(group)
         threads = list(frozenset().union(*(one.threads for one in group)))
-        await _refresh_all(mongo, threads, own)
         count = len(threads)
+        return await _refresh_all(mongo, threads, own)
 
-    if marks.threads:
-        await mongo.refreshes.run(marks, refresh)
-    await clear_marks(mongo, marks)
+    refused = await mongo.refreshes.run(marks, refresh) if marks.threads else {}
+    faults = _to_own_faults(marks, changes, refused)
+    faults |= await clear_marks(mongo, marks, refused)
+    if faults:
+        places = {change.key: place for place, change in enumerate(changes)}
+        raise ThreadsRefused({places[key]: fault for key, fault in faults.items()})
     return count
+
+
+def _to_own_faults(
+    marks: Marks, changes: Sequence[EncodedChange], refused: ThreadFaults
+) -> dict[str, WriteFault]:
+    """Of the threads refused to all who share a refresh, those that these changes touch: by the
+    `_id` of a change."""
+    if not refused.keys() & marks.threads:
+        return {}
+    faults: dict[str, WriteFault] = {}
+    for change in changes:
+        own = ThreadKey(change.organization_id, change.thread_id or "")
+        for thread in refused.keys() & {own, *marks.touched.get(change.key, ())}:
+            faults[change.key] = refused[thread]
+    return faults
 
 
 def _merge_own(group: Sequence[Marks]) -> Own:
@@ -132,14 +169,15 @@ def _merge_own(group: Sequence[Marks]) -> Own:
     return {thread: list(known.values()) for thread, known in newest.items()}
 
 
-async def _refresh_all(mongo: Mongo, threads: Sequence[ThreadKey], own: Own) -> None:
+async def _refresh_all(mongo: Mongo, threads: Sequence[ThreadKey], own: Own) -> ThreadFaults:
     starts = range(0, len(threads), MAX_THREADS_AT_ONCE)
     rounds = deque(threads[start : start + MAX_THREADS_AT_ONCE] for start in starts)
+    refused: dict[ThreadKey, WriteFault] = {}
 
     async def work() -> None:
         while rounds:
             try:
-                await _refresh(mongo, rounds.popleft(), own)
+                refused.update(await _refresh(mongo, rounds.popleft(), own))
             except BaseException:
                 rounds.clear()
                 raise
@@ -149,17 +187,21 @@ async def _refresh_all(mongo: Mongo, threads: Sequence[ThreadKey], own: Own) -> 
     for fault in await asyncio.gather(*works, return_exceptions=True):
         if fault is not None:
             raise fault
+    return refused
 
 
-async def _refresh(mongo: Mongo, threads: Collection[ThreadKey], own: Own) -> None:
+async def _refresh(mongo: Mongo, threads: Collection[ThreadKey], own: Own) -> ThreadFaults:
+    refused: dict[ThreadKey, WriteFault] = {}
     while True:
         versions = await read_versions(mongo, threads)
         new = [one for one in threads if one in own and one not in versions]
         written = {one: [Member(change.document) for change in own[one]] for one in new}
         stored = await read_members(mongo, [one for one in threads if one not in written])
-        threads = await write_threads(mongo, versions, {**written, **stored})
+        faults = await write_threads(mongo, versions, {**written, **stored})
+        threads = [thread for thread, fault in faults.items() if fault.is_of_id]
+        refused |= {thread: fault for thread, fault in faults.items() if not fault.is_of_id}
         if not threads:
-            return
+            return refused
         await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 no secret
 
 
@@ -171,7 +213,7 @@ async def read_marks(
     What a write itself knows to have left nothing is not read: it touches its own thread alone.
     """
     own: dict[ThreadKey, list[EncodedChange]] = {}
-    others: set[ThreadKey] = set()
+    touched: dict[str, frozenset[ThreadKey]] = {}
     doubtful: list[EncodedChange] = []
     leaves_nothing = [answer.leaves_nothing for answer in written] or [False] * len(changes)
     for change, is_certain in zip(changes, leaves_nothing, strict=True):
@@ -184,12 +226,16 @@ async def read_marks(
     for document in await _find_marked(mongo, doubtful):
         mark = _to_mark(document)
         marks.append(mark)
-        named = [document["_meta"].get("thread"), *mark.left_threads]
-        others.update(ThreadKey(mark.organization_id, id_) for id_ in named if id_ is not None)
+        now = document["_meta"].get("thread")
+        touched[mark.key] = mark.threads
+        if now is not None:
+            touched[mark.key] |= {ThreadKey(mark.organization_id, now)}
+    others = frozenset().union(*touched.values())
     return Marks(
         frozenset(own.keys() | others),
         tuple(mark for mark in marks if mark.left_threads),
         {thread: own[thread] for thread in own.keys() - others},
+        touched,
     )
 
 
@@ -209,20 +255,23 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
     return versions
 
 
-async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
-    """Step 5: write each thread that still has its version; answer those where somebody was faster."""
+async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> ThreadFaults:
+    """Step 5: write each thread that still has its version; answer those that were not written. A
+    fault that is of the `_id` says that somebody was faster."""
     threads, version = list(members), ObjectId()
     operations = [
         _to_operation(thread, members[thread], versions.get(thread), version) for thread in threads
     ]
     faults = await write_unordered(mongo, operations)
-    if others := set(faults.values()) - {DUPLICATE_KEY}:
-        raise StoreUnavailable(f"MongoDB refuses a thread with code {min(others)}")
-    return [threads[index] for index in faults]
+    return {threads[place]: fault for place, fault in faults.items()}
 
 
-async def clear_marks(mongo: Mongo, marks: Marks) -> None:
-    """Step 6: forget the threads left, now refreshed, of activities that have not changed since."""
+async def clear_marks(
+    mongo: Mongo, marks: Marks, refused: Collection[ThreadKey] = ()
+) -> MarkFaults:
+    """Step 6: forget the threads left, now refreshed, of activities that have not changed since.
+    Those that left a refused thread remember it. Answers what MongoDB refuses, by `_id`."""
+    cleared = [mark for mark in marks.marks if mark.threads.isdisjoint(refused)]
     operations = [
         UpdateOne(
             {
@@ -233,10 +282,10 @@ async def clear_marks(mongo: Mongo, marks: Marks) -> None:
             _to_clearing(mark),
             hint=PRIMARY,
         )
-        for mark in marks.marks
+        for mark in cleared
     ]
-    if operations and (faults := await write_unordered(mongo, operations)):
-        raise StoreUnavailable(f"MongoDB refuses to clear with code {min(faults.values())}")
+    faults = await write_unordered(mongo, operations)
+    return {cleared[place].key: fault for place, fault in faults.items()}
 
 
 def _to_clearing(mark: Mark) -> list[dict[str, Any]]:

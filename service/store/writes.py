@@ -21,24 +21,13 @@ from pymongo.read_concern import ReadConcern
 from service.activities.events import Change
 from service.bson.encoding import encode
 from service.errors import Rejected, RejectionCode
+from service.store.blame import Blame, WriteFault
+from service.store.bulks import write_unordered
 from service.store.ids import to_key
 from service.store.indexes import PRIMARY
-from service.store.mongo import (
-    DUPLICATE_KEY,
-    TRANSIENT_CODES,
-    Mongo,
-    asking,
-    write_unordered,
-)
+from service.store.mongo import Mongo, asking
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-_TOO_LARGE_CODES = frozenset(
-    {
-        10334,  # BSONObjectTooLarge
-        17419,  # the document after an update is too large
-        17420,  # likewise, of a document that moves
-    }
-)
 
 
 class RawDocument(RawBSONDocument):
@@ -54,18 +43,21 @@ Operation = RawDocument | ReplaceOne[Any] | UpdateOne
 
 
 class Outcome(StrEnum):
-    """What became of one change. STALE: a newer one came first; DUPLICATE: this very one did."""
+    """What became of one change. STALE: a newer one came first; DUPLICATE: this very one did.
+    REFUSED: its document can never be stored. UNCONFIRMED: not now; UNEXPLAINED: not now, and it
+    may be for the document's sake."""
 
     APPLIED = "applied"
     STALE = "stale"
     DUPLICATE = "duplicate"
     REFUSED = "refused"
     UNCONFIRMED = "unconfirmed"
+    UNEXPLAINED = "unexplained"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcome of one change; `reason` and `is_too_large` say why MongoDB refused a document.
+    """The outcome of one change; `reason` and `is_too_large` say why MongoDB did not take it.
 
     `leaves_nothing` is true where the write itself saw to it that the activity has left no thread:
     the change's own is the only one to refresh, and nothing need be read back.
@@ -81,7 +73,6 @@ _APPLIED = Written(Outcome.APPLIED)
 _APPLIED_AND_LEAVES_NOTHING = Written(Outcome.APPLIED, leaves_nothing=True)
 _STALE = Written(Outcome.STALE)
 _DUPLICATE = Written(Outcome.DUPLICATE)
-_UNCONFIRMED = Written(Outcome.UNCONFIRMED)
 
 
 class EncodedChange(NamedTuple):
@@ -146,9 +137,9 @@ async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[
 
     On return every APPLIED change is durable (majority), and so is what makes one STALE or
     DUPLICATE.
-    UNCONFIRMED ones may or may not have been written and are to be repeated; one refused document
-    never fails its neighbours. Raises `StoreUnavailable` where the connection fails on the way:
-    all are to be repeated then.
+    UNCONFIRMED and UNEXPLAINED ones may or may not have been written and are to be repeated; one
+    refused document never fails its neighbours. Raises `StoreUnavailable` where the connection
+    fails on the way: all are to be repeated then.
     """
     written = await _try(mongo, [_first_try(change) for change in changes])
     blocked = [place for place, answer in enumerate(written) if answer is _STALE]
@@ -228,17 +219,20 @@ async def _try(mongo: Mongo, operations: Sequence[Operation]) -> list[Written]:
         _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
         for operation in operations
     ]
-    for place, code in (await write_unordered(mongo, operations)).items():
-        written[place] = _to_written(code)
+    for place, fault in (await write_unordered(mongo, operations)).items():
+        written[place] = _STALE if fault.is_of_id else _to_written(fault)
     return written
 
 
-def _to_written(code: int) -> Written:
-    if code == DUPLICATE_KEY:
-        return _STALE
-    if code in TRANSIENT_CODES:
-        return _UNCONFIRMED
-    return Written(Outcome.REFUSED, f"code {code}", is_too_large=code in _TOO_LARGE_CODES)
+_OUTCOMES = {
+    Blame.DOCUMENT: Outcome.REFUSED,
+    Blame.OUTAGE: Outcome.UNCONFIRMED,
+    Blame.UNKNOWN: Outcome.UNEXPLAINED,
+}
+
+
+def _to_written(fault: WriteFault) -> Written:
+    return Written(_OUTCOMES[fault.blame], str(fault), is_too_large=fault.is_too_large)
 
 
 async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> dict[str, str]:

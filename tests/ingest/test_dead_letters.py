@@ -16,6 +16,7 @@ from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel
 from consumers.fuse import MIN_DEAD_LETTERS, Fuse
 from consumers.health import Health
+from consumers.patience import Patience
 from consumers.replay import Replay, Selection, plan_replay, replay
 from consumers.writer import Writer
 from deploy.local.kafka import administration
@@ -121,6 +122,7 @@ async def lone_writer(group: Group) -> AsyncIterator[Writer]:
             group.topics.dead_letter,
             Fuse(0.5),
             Health(),
+            Patience(300),
             retry_max_seconds=0.1,
             stop=asyncio.Event(),
         )
@@ -202,7 +204,14 @@ async def test_a_batch_that_comes_again_counts_once_for_the_fuse(
 
     async with DeadLetterProducer(group.kafka()) as producer:
         writer = Writer(
-            mongo, producer, refusing_topic, fuse, health, retry_max_seconds=0.1, stop=stop
+            mongo,
+            producer,
+            refusing_topic,
+            fuse,
+            health,
+            Patience(300),
+            retry_max_seconds=0.1,
+            stop=stop,
         )
         for _ in range(2):
             write = asyncio.create_task(writer.write(batch))

@@ -16,10 +16,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 
 from service.store import threads, writes
+from service.store.bulks import write_unordered
 from service.store.ids import ThreadKey
 from service.store.indexes import PRIMARY
 from service.store.members import Members
-from service.store.mongo import Mongo, write_unordered
+from service.store.mongo import Mongo
 from service.store.threads import Marks, Versions, refresh_threads
 from service.store.writes import EncodedChange, write_changes
 from tests.conftest import Driver
@@ -235,21 +236,24 @@ async def test_a_crashed_batch_that_comes_again_in_two_is_healed(
 # ------------------------------------------------------------------------- faults, planted
 
 
-async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey], _: Any) -> None:
+async def refresh_members_first(
+    mongo: Mongo, keys: Collection[ThreadKey], _: Any
+) -> threads.ThreadFaults:
     while keys:
         members = await threads.read_members(mongo, keys)
         versions = await threads.read_versions(mongo, keys)
-        keys = await threads.write_threads(mongo, versions, members)
+        keys = list(await threads.write_threads(mongo, versions, members))
+    return {}
 
 
 async def write_no_new_empty_threads(
     mongo: Mongo, versions: Versions, members: Members
-) -> list[ThreadKey]:
+) -> threads.ThreadFaults:
     known = {key: one for key, one in members.items() if versions.get(key) or one}
-    return await threads_write_threads(mongo, versions, known) if known else []
+    return await threads_write_threads(mongo, versions, known) if known else {}
 
 
-async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:
+async def clear_marks_blindly(mongo: Mongo, marks: Marks, _: Any) -> threads.MarkFaults:
     operations = [
         UpdateOne(
             {"_id": mark.key, "organization_id": mark.organization_id},
@@ -258,8 +262,9 @@ async def clear_marks_blindly(mongo: Mongo, marks: Marks) -> None:
         )
         for mark in marks.marks
     ]
-    if operations:
-        await write_unordered(mongo, operations)
+    return {
+        str(place): fault for place, fault in (await write_unordered(mongo, operations)).items()
+    }
 
 
 def forget_marks_on_delete(change: EncodedChange) -> Any:

@@ -10,8 +10,9 @@ from pymongo import AsyncMongoClient, ReplaceOne
 from deploy.local.mongodb import MongoServer
 from service.errors import StoreUnavailable
 from service.settings import MongoSettings
+from service.store.bulks import write_unordered
 from service.store.indexes import PRIMARY
-from service.store.mongo import connect, write_unordered
+from service.store.mongo import connect
 from tests.conftest import Driver
 
 # One handshake of the service's connections fails; monitors have theirs behind them.

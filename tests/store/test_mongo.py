@@ -35,6 +35,16 @@ def settings_for(
         (f"mongodb://me:{SECRET}@localhost:x", "Port"),
         (f"mongodb://me:{SECRET}@localhost/?retryWrite=true", "Unknown option"),
         (f"mongodb://me:{SECRET}@localhost/?w=1", "w=1 could lose what was acknowledged"),
+        (f"mongodb://me:{SECRET}@localhost/?w=1;replicaSet=rs0", "w=1 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=%2B1", "w=1 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=+1", "w=1 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=%201", "w=1 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=0;appname=x", "w=0 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?W=1&appname=x", "w=1 could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=ours", "w=ours could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=majority&journal=false", "journal=false could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?journal=false", "journal=false could lose"),
+        (f"mongodb://me:{SECRET}@localhost/?w=majority&w=1", "Duplicate URI option"),
         (f"mongodb://me:{SECRET}@localhost/?tls=true&tlsCAFile=/none.pem", "No such file"),
     ],
 )
@@ -89,6 +99,14 @@ async def test_what_the_connection_string_says_is_not_overridden(mongo_driver: D
         assert options.retry_writes is True
         assert options.write_concern.document == {"w": "majority", "j": True}
         assert mongo.activities.read_preference.name == "SecondaryPreferred"
+
+
+async def test_options_may_be_parted_by_semicolons(mongo_driver: Driver) -> None:
+    url = "mongodb://localhost/?maxPoolSize=7;socketTimeoutMS=10000;w=majority"
+
+    async with connect(settings_for(url, mongo_driver, max_pool_size=9)) as mongo:
+        assert mongo.client.options.pool_options.max_pool_size == 7
+        assert mongo.patience_seconds is None
 
 
 async def test_settings_hold_where_the_connection_string_is_silent(mongo_driver: Driver) -> None:

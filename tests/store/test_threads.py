@@ -191,7 +191,9 @@ async def test_own_emails_are_held_without_what_no_thread_shows(
     held: list[Any] = []
     write_threads = threads.write_threads
 
-    async def look_and_write(mongo: Mongo, versions: Versions, members: Members) -> list[ThreadKey]:
+    async def look_and_write(
+        mongo: Mongo, versions: Versions, members: Members
+    ) -> threads.ThreadFaults:
         held.extend(email for emails in members.values() for email in emails)
         return await write_threads(mongo, versions, members)
 

@@ -14,9 +14,8 @@ from deploy.local.mongodb import MongoServer
 from service.activities.events import Change
 from service.errors import Rejected
 from service.settings import MongoSettings, RetentionSettings
-from service.store import writes
 from service.store.indexes import ensure_indexes
-from service.store.mongo import TRANSIENT_CODES, Mongo, connect
+from service.store.mongo import Mongo, connect
 from service.store.writes import MAX_DOCUMENT_BYTES, Outcome, encode_change, write_changes
 from tests.commands import CommandWatch
 from tests.conftest import Driver
@@ -192,13 +191,6 @@ async def test_a_document_that_only_the_server_finds_too_large_is_refused_alone(
     assert [answer.outcome for answer in written] == [APPLIED, REFUSED]
     assert written[1].is_too_large
     assert (await stored(mongo))["_meta"]["revision"] == email("acti_1", 1, "acti_t").revision
-
-
-def test_what_fails_for_now_is_never_refused() -> None:
-    """The failpoint `failCommand` fails a command as a whole, and never one write of it."""
-    written = {writes._to_written(code).outcome for code in TRANSIENT_CODES}
-
-    assert written == {Outcome.UNCONFIRMED}
 
 
 async def test_a_batch_larger_than_one_message_is_written_whole(mongo: Mongo) -> None:
