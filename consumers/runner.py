@@ -31,6 +31,8 @@ POLL_SECONDS = 0.2
 # Parsed in one go, and so the longest that everything else in the process waits for its turn.
 MAX_FETCHED_RECORDS = 500
 HOLD_AFTER_SECONDS = 1.0
+# How soon a member hears of a rebalance.
+HEARTBEAT_SECONDS = 3.0
 REVOKE_SECONDS = 5.0
 COMMIT_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
@@ -288,7 +290,7 @@ def new_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
         rebalance_timeout_ms=20_000,
         request_timeout_ms=30_000,
         session_timeout_ms=int(kafka.session_timeout_seconds * 1000),
-        heartbeat_interval_ms=int(min(3.0, kafka.session_timeout_seconds / 3) * 1000),
+        heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, kafka.session_timeout_seconds / 3) * 1000),
         max_poll_interval_ms=int(kafka.max_poll_interval_seconds * 1000),
         metadata_max_age_ms=int(kafka.metadata_max_age_seconds * 1000),
     )
