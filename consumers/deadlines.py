@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 
 
 async def within(seconds: float, awaitable: Awaitable[Answer]) -> Answer | None:
-    """The answer, or None where it takes longer: then it is cancelled."""
+    """What it returns, or None where it takes longer: then it is cancelled."""
     try:
         async with asyncio.timeout(seconds):
             return await awaitable
@@ -19,7 +19,7 @@ async def within(seconds: float, awaitable: Awaitable[Answer]) -> Answer | None:
 
 
 async def unless(stop: asyncio.Event, coroutine: Coroutine[Any, Any, Answer]) -> Answer | None:
-    """The answer, or None where `stop` is set before it comes: then it is cancelled."""
+    """What it returns, or None where `stop` is set before it comes: then it is cancelled."""
     answering = asyncio.create_task(coroutine, name="answer")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:

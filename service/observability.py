@@ -176,7 +176,7 @@ Check = Callable[[], Awaitable[str | None]]
 async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncIterator[int]:
     """Serve `/healthz`, `/readyz` and `/metrics` on every interface; yields the port in use.
 
-    A check answers None when all is well, else the reason, which becomes a 503. Raises
+    A check returns None when all is well, else the reason, which becomes a 503. Raises
     `StartError` where the port is taken.
     """
 

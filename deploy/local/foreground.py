@@ -11,7 +11,7 @@ from service.errors import StartError
 
 
 def run_in_foreground(main: Coroutine[Any, Any, int]) -> int:
-    """Run and answer the exit status: its own, 0 after Ctrl-C, SIGTERM or the end of the terminal
+    """Run and return the exit status: its own, 0 after Ctrl-C, SIGTERM or the end of the terminal
     (SIGHUP), 1 after a `StartError`.
 
     However it ends, what `main` has opened is closed before this returns.

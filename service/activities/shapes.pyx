@@ -84,7 +84,7 @@ cdef class Characters(Shape):
 
 @cython.final
 cdef class Text(Shape):
-    """A text for which `matches` answers something true."""
+    """A text for which `matches` returns something true."""
 
     cdef object _matches
 

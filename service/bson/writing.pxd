@@ -35,7 +35,7 @@ cdef inline uint8_t *extend(Buffer *buffer, Py_ssize_t size) except NULL:
 cdef inline uint8_t *put_head(
     Buffer *buffer, uint8_t kind, const void *name, Py_ssize_t name_size, Py_ssize_t value_size
 ) except NULL:
-    """Kind and name of a value; answers where the value is to be written."""
+    """Kind and name of a value; returns where the value is to be written."""
     cdef uint8_t *place = extend(buffer, name_size + 2 + value_size)
     place[0] = kind
     memcpy(place + 1, name, name_size)
@@ -49,7 +49,7 @@ cdef inline int put_all(Buffer *buffer, const void *source, Py_ssize_t size) exc
 
 
 cdef inline Py_ssize_t begin(Buffer *buffer) except -1:
-    """Leave room for a document's size; answers where."""
+    """Leave room for a document's size; returns where."""
     extend(buffer, sizeof(int32_t))
     return buffer.size - sizeof(int32_t)
 

@@ -96,7 +96,7 @@ class ThreadRenderer:
         self._free_bytes = max_bytes - len(self.finish()) + _COMMA_BYTES
 
     def add(self, email: bytearray) -> bool:
-        """Answers False, and leaves this one out, when it does not fit any more."""
+        """Returns False, and leaves this one out, when it does not fit any more."""
         self._free_bytes -= len(email) + _COMMA_BYTES
         if self._free_bytes < 0:
             return False

@@ -133,7 +133,7 @@ def encode_change(change: Change) -> EncodedChange:
 
 
 async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[Written]:
-    """Write changes of distinct activities; the answers stand in their order.
+    """Write changes of distinct activities; what became of each stands in their order.
 
     On return every APPLIED change is durable (majority), and so is what makes one STALE or
     DUPLICATE.

@@ -120,7 +120,7 @@ async def count_records(operations_url: str) -> dict[tuple[str, str], int]:
 
 
 async def wait_until(holds: Callable[[], Awaitable[bool]]) -> float | None:
-    """Ask again and again; answer the seconds it took, or None where it took too long."""
+    """Ask again and again; return the seconds it took, or None where it took too long."""
     started = time.monotonic()
     while not await holds():
         if time.monotonic() - started > WAIT_MAX_SECONDS:
