@@ -118,7 +118,7 @@ async def refresh_threads(
     To be called after `write_changes`, before their positions are committed: on return the threads
     are right and durable. `written` is what that returned, in the same order; without it every
     change is read back. Calls that wait for another one's refresh are served together by the next.
-    Answers how many threads this call itself has recomputed. Safe to repeat. Raises `ThreadsRefused`
+    Returns how many threads this call itself has recomputed. Safe to repeat. Raises `ThreadsRefused`
     where all is done but what MongoDB refuses of single threads, else `StoreUnavailable`.
     """
     marks = await read_marks(mongo, changes, written)
