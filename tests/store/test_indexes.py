@@ -39,6 +39,24 @@ async def test_without_a_collection_all_are_missing(mongo: Mongo) -> None:
     assert await check(mongo) == []
 
 
+async def test_a_new_collection_is_compressed_by_zstd_and_an_old_one_left_alone(
+    mongo: Mongo,
+) -> None:
+    async def compressor() -> str:
+        told = await mongo.activities.database.command("collStats", mongo.activities.name)
+        creation: str = told["wiredTiger"]["creationString"]
+        return creation.partition("block_compressor=")[2].partition(",")[0]
+
+    assert await compressor() == "zstd"
+    await mongo.activities.drop()
+    await mongo.activities.insert_one({"_id": "orga_1!acti_1", "organization_id": "orga_1"})
+    before = await compressor()
+
+    await ensure_indexes(mongo, KEEP)
+
+    assert await compressor() == before != "zstd"
+
+
 @pytest.mark.parametrize("days", [1, 30, 24_855])
 async def test_the_days_of_delete_markers_change_in_place(mongo: Mongo, days: int) -> None:
     await ensure_indexes(mongo, RetentionSettings(tombstone_days=days))
