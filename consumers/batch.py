@@ -1,5 +1,6 @@
 """Records that are written together."""
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from consumers.positions import Span
 from consumers.records import is_replayed, parse_record
 from service.errors import Rejected
 from service.store.writes import EncodedChange, Outcome
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,12 @@ class Batch:
         number = self.size
         self.size += 1
         self.bytes += len(record.value or b"")
-        outcome = parse_record(record, self.limits.max_record_bytes)
+        try:
+            outcome = parse_record(record, self.limits.max_record_bytes)
+        except Exception:
+            position = (record.topic, record.partition, record.offset)
+            logger.error("a defect while parsing %s, partition %d, offset %d", *position)
+            raise
         if isinstance(outcome, EncodedChange):
             self._add(Entry(number, record, outcome))
         elif isinstance(outcome, Rejected):

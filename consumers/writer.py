@@ -58,6 +58,18 @@ class PutOff:
     reason: str
     is_outage: bool
 
+    def details(self) -> dict[str, object]:
+        """What the log says of it: nothing of the record's content."""
+        record, change = self.entry.record, self.entry.change
+        return {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "reason": self.reason,
+            "organization": change.organization_id,
+            "event": change.event_id,
+        }
+
 
 AllPutOff = dict[int, PutOff]
 """By the number of the entry."""
@@ -186,12 +198,12 @@ class Writer:
         outages = [fault for fault in faults.values() if fault.is_outage]
         if outages:
             raise StoreUnavailable(f"{len(outages)} changes are unconfirmed: {outages[0].reason}")
+        if faults and not self._patience.are_others_taken:
+            raise StoreUnavailable(next(iter(faults.values())).reason)
         self._judge(work, faults)
-        if not work.is_done and self._patience.are_others_taken:
+        if not work.is_done:
             work.set_apart()
             raise RefusedAlone(f"{len(faults)} changes are refused alone")
-        if not work.is_done:
-            raise StoreUnavailable(next(iter(faults.values())).reason)
 
     async def _write_changes(self, work: Work) -> AllPutOff:
         """Write the newest revision of each activity, or the newest that MongoDB takes."""
@@ -237,7 +249,7 @@ class Writer:
             if number not in work.refused:
                 work.refused[number] = Refused()
                 RECORDS_PUT_OFF.inc()
-                _log_refusal(fault)
+                self._notices.warn("refused while others are taken", fault.details())
             elif self._patience.is_over(work.refused[number]):
                 work.refuse(fault.entry, f"MongoDB refuses it alone: {fault.reason}")
 
@@ -281,21 +293,6 @@ class Writer:
     async def _pause(self, seconds: float) -> None:
         """Sleep, or until the process is to stop."""
         await within(seconds, self._stop.wait())
-
-
-def _log_refusal(fault: PutOff) -> None:
-    record, change = fault.entry.record, fault.entry.change
-    log.warning(
-        "MongoDB refuses a change while it takes others",
-        extra={
-            "reason": fault.reason,
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "organization_id": change.organization_id,
-            "event_id": change.event_id,
-        },
-    )
 
 
 def _to_rejected(change: EncodedChange, answer: Written) -> Rejected:

@@ -105,7 +105,7 @@ async def test_a_client_that_died_is_replaced_and_nothing_is_stuck(
 
 
 async def test_a_defect_commits_nothing_behind_it(
-    group: Group, monkeypatch: pytest.MonkeyPatch
+    group: Group, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kafka's client has moved on when a record ends the process; its positions have not."""
     defect = b"defect"
@@ -123,6 +123,8 @@ async def test_a_defect_commits_nothing_behind_it(
     with pytest.raises(RuntimeError, match="a defect of ours"):
         async with group.member() as member:
             await asyncio.wait({member.task}, timeout=DEADLINE_SECONDS)
+
+    assert f"{group.topics.names[0]}, partition 0, offset 2" in caplog.text
 
     assert sum((await group.lag()).values()) >= 3
 
