@@ -108,6 +108,11 @@ BATCH_SECONDS = Histogram(
 THREADS_REFRESHED = Counter(
     "activity_threads_refreshed", "Email threads recomputed. Far above emails: moves and races."
 )
+MEMBERS_UNREADABLE = Counter(
+    "activity_members_unreadable",
+    "Emails that a refresh of their thread passed over, since a hand or a script has written what no"
+    " event says. A rise: the log names each.",
+)
 LAG_RECORDS = Gauge(
     "activity_lag_records",
     "Records of a partition not yet durable. A steady rise: add consumers.",

@@ -709,15 +709,17 @@ def thread(
     thread_id_: str, members: Sequence[Mapping[str, Any]], overlay: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Contract 2, the table: a pure function of the live members, and the overlay on top."""
-    newest_first = sorted(members, key=lambda email: (email["activity_at"], email["id"]))[::-1]
-    newest, oldest = newest_first[0], newest_first[-1]
+    everyone = sorted(members, key=lambda email: (email["activity_at"], email["id"]))[::-1]
+    # Beyond 2,000: "n_emails is exact, created_by is of the oldest", all else of the newest.
+    newest_first = everyone[:2000]
+    newest, oldest = everyone[0], everyone[-1]
     top = newest["activity_at"].nanoseconds + MILLISECOND
     at = Instant(min(top, END_OF_TIME - MILLISECOND))
     with_user = [email for email in newest_first if email["user_id"] is not None]
     nobody = {"user_id": None, "user_name": None, "updated_by": None, "updated_by_name": None}
     user = with_user[0] if with_user else nobody
     updated = max(
-        (email for email in members if email["updated_by"] is not None),
+        (email for email in newest_first if email["updated_by"] is not None),
         key=lambda email: (email["date_updated"], email["id"]),
         default=nobody,
     )
@@ -727,7 +729,7 @@ def thread(
         "organization_id": newest["organization_id"],
         "date_created": at,
         "activity_at": at,
-        "date_updated": max(email["date_updated"] for email in members),
+        "date_updated": max(email["date_updated"] for email in newest_first),
         "latest_normalized_subject": normalized_subject(newest.get("subject")),
         "n_emails": len(members),
         "participants": participants(newest_first),

@@ -7,10 +7,12 @@ from email.utils import unquote
 from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 MAX_LATEST_EMAILS = 5
 MAX_PARTICIPANTS = 500
+# Of what is older a thread shows only how many there are, and who created the oldest.
+MAX_MEMBERS = 2000
 
 # What of every member a thread is made of, beside what only the newest ones have to show.
 MEMBER_FIELDS = frozenset(
@@ -63,6 +65,13 @@ Email = Mapping[str, Any]
 AnyEmail = TypeVar("AnyEmail", bound=Email)
 
 
+class Older(NamedTuple):
+    """The emails of a long thread that are older than its `MAX_MEMBERS` newest."""
+
+    number: int
+    oldest: Email
+
+
 def to_normalized_subject(subject: str | None) -> str:
     """The subject without its leading marks, white space collapsed; `""` where nothing is left."""
     collapsed = " ".join((subject or "").split())
@@ -95,17 +104,22 @@ def has_attachments(email: Email) -> bool:
 
 
 def to_thread(
-    members: Iterable[AnyEmail], to_preview: Callable[[AnyEmail], Any] = to_preview
+    members: Iterable[AnyEmail],
+    to_preview: Callable[[AnyEmail], Any] = to_preview,
+    older: Older | None = None,
 ) -> dict[str, Any] | None:
     """The derived fields of the thread of these live emails, or None where there are none.
 
     `MEMBER_FIELDS` are needed of each, `LATEST_FIELDS` of the `MAX_LATEST_EMAILS` newest; of what
-    `to_preview` makes of these nothing is asked.
+    `to_preview` makes of these nothing is asked. `members` may be the newest alone, with the `older`
+    ones.
     """
-    emails = newest_first(members)
-    if not emails:
+    everyone = newest_first(members)
+    if not everyone:
         return None
-    newest, oldest = emails[0], emails[-1]
+    emails = everyone[:MAX_MEMBERS]
+    newest, oldest = emails[0], older.oldest if older else everyone[-1]
+    subject = newest.get("subject")  # that a hand may have written
     time = min(newest["activity_at"], _LAST_MILLISECOND - _MILLISECOND) + _MILLISECOND
     users: Email = next((email for email in emails if email.get("user_id")), {})
     updated = [email for email in emails if email.get("updated_by")]
@@ -123,8 +137,10 @@ def to_thread(
         "date_created": time,
         "date_updated": max(email["date_updated"] for email in emails),
         "activity_at": time,
-        "latest_normalized_subject": to_normalized_subject(newest.get("subject")),
-        "n_emails": len(emails),
+        "latest_normalized_subject": to_normalized_subject(
+            subject if isinstance(subject, str) else ""
+        ),
+        "n_emails": len(everyone) + (older.number if older else 0),
         "participants": _participants(emails),
         "latest_emails": [to_preview(email) for email in emails[:MAX_LATEST_EMAILS]],
     }

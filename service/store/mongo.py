@@ -6,6 +6,7 @@ other module of the store knows which driver it runs on. The drivers' errors end
 
 import asyncio
 import re
+import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -24,24 +25,63 @@ from pymongo.errors import (
 )
 from pymongo.uri_parser import split_options
 
-from service.errors import LoginRefused, StartError, StoreError, StoreTimeout, StoreUnavailable
+from service.errors import (
+    Halted,
+    LoginRefused,
+    StartError,
+    StoreError,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from service.settings import MongoSettings
 from service.store.blame import LOGIN_CODES
 from service.store.group_commit import GroupCommit
+from service.store.long_threads import LongThreads
 
 LAST_CALL_SECONDS = 1.0
+LOGIN_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Mongo:
     """One process's connection, with the two collections of contract 4; `patience_seconds` is the
-    longest wait for one operation, None = for ever. `refreshes` are those of threads."""
+    longest wait for one operation, None = for ever. `refreshes` are those of threads, of which the
+    long ones stand apart."""
 
     client: Any
     activities: Any
     api_keys: Any
     patience_seconds: float | None = None
     refreshes: GroupCommit[Any] = field(default_factory=GroupCommit)
+    long_threads: LongThreads = field(default_factory=LongThreads)
+    login: "Login" = field(default_factory=lambda: Login())
+
+
+class Login:
+    """Whether MongoDB takes the user and the password: they may have been changed meanwhile."""
+
+    def __init__(self) -> None:
+        self._refused_since: float | None = None
+
+    def note(self, error: BaseException | None) -> None:
+        """How something that was asked has ended. An outage says nothing of the login."""
+        if isinstance(error, LoginRefused):
+            self._refused_since = self._refused_since or time.monotonic()
+        elif error is None:
+            self._refused_since = None
+
+    @property
+    def is_refused(self) -> bool:
+        return self._refused_since is not None
+
+    def require(self) -> None:
+        """Raises `Halted` where it has been refused for long: who starts anew reads them again."""
+        since = self._refused_since
+        if since is not None and time.monotonic() - since > LOGIN_PATIENCE_SECONDS:
+            raise Halted(
+                "MongoDB refuses the user or password of ACTIVITY_MONGO_URL, for"
+                f" {LOGIN_PATIENCE_SECONDS:.0f} seconds by now"
+            )
 
 
 @asynccontextmanager
@@ -94,12 +134,14 @@ async def asking(mongo: Mongo) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(last_call), asyncio.timeout(patience):
             yield
+        mongo.login.note(None)
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB does not answer") from error
     except PyMongoError as error:
         translated = _translate(error)
         if translated is None:
             raise
+        mongo.login.note(translated)
         raise translated from error
 
 

@@ -17,33 +17,39 @@ where a failover takes writes back, a count could stand for another state than t
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson import ObjectId
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS as RAW
 from pymongo import ReplaceOne, UpdateOne
 
 from service.activities.events import OVERLAY_FIELDS, OVERLAY_SUFFIX
-from service.activities.threads import to_distinct, to_thread
+from service.activities.threads import MAX_MEMBERS, Older, to_distinct, to_thread
 from service.activities.types import EMAIL_THREAD
 from service.bson.encoding import encode
+from service.bson.fields import Fields
 from service.errors import StoreUnavailable
 from service.store.blame import WriteFault
 from service.store.bulks import write_unordered
-from service.store.ids import ThreadKey, to_key
+from service.store.ids import THREAD_SUFFIX, ThreadKey, to_key
 from service.store.indexes import PRIMARY
+from service.store.long_threads import Breath
 from service.store.members import (
     HAS_THREAD,
     Member,
+    MemberList,
     Members,
     find_by_key,
     is_overlay,
+    pass_over_odd,
     to_emails,
     to_embedded_preview,
 )
 from service.store.members import read_members as read_members  # step 4 of this protocol
 from service.store.mongo import Mongo
+from service.store.oddities import decode_some
 from service.store.writes import (
     MAX_DOCUMENT_BYTES,
     EncodedChange,
@@ -70,7 +76,10 @@ _DISPENSABLE = (
 MarkFaults = dict[str, WriteFault]
 Own = Mapping[ThreadKey, Sequence[EncodedChange]]
 ThreadFaults = Mapping[ThreadKey, WriteFault]
-Versions = Mapping[ThreadKey, ObjectId | None]
+Versions = Mapping[ThreadKey, ObjectId | str | None]
+# Of a thread's document that a hand has taken it from.
+NO_VERSION = "none"
+_META = Fields(["_meta"])
 
 
 class ThreadsRefused(StoreUnavailable):
@@ -88,12 +97,13 @@ class Mark:
 
     organization_id: str
     key: str
-    revision: str
-    left_threads: list[str]
+    revision: Any
+    left_threads: list[Any]
 
     @property
     def threads(self) -> frozenset[ThreadKey]:
-        return frozenset(ThreadKey(self.organization_id, id_) for id_ in self.left_threads)
+        ids = (id_ for id_ in self.left_threads if isinstance(id_, str))
+        return frozenset(ThreadKey(self.organization_id, id_) for id_ in ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,11 @@ class Marks:
     marks: tuple[Mark, ...]
     own: Own
     touched: Mapping[str, frozenset[ThreadKey]]
+
+    def of(self, threads: Collection[ThreadKey]) -> "Marks":
+        """What to refresh of these threads alone."""
+        own = {thread: self.own[thread] for thread in threads if thread in self.own}
+        return replace(self, threads=frozenset(threads), own=own)
 
 
 async def refresh_threads(
@@ -128,16 +143,37 @@ async def refresh_threads(
         nonlocal count
         own = _merge_own(group)
         threads = list(frozenset().union(*(one.threads for one in group)))
-        count = len(threads)
+        count += len(threads)
         return await _refresh_all(mongo, threads, own)
 
-    refused = await mongo.refreshes.run(marks, refresh) if marks.threads else {}
+    async def refresh_long(group: Sequence[Marks]) -> ThreadFaults:
+        async with mongo.long_threads.places:
+            return await refresh(group)
+
+    long = [thread for thread in marks.threads if thread in mongo.long_threads]
+    short = marks.of(marks.threads.difference(long)) if long else marks
+    lanes = [mongo.long_threads[one].run(marks.of([one]), refresh_long) for one in long]
+    if short.threads:
+        lanes.append(mongo.refreshes.run(short, refresh))
+    refused = await _gather(lanes)
     faults = _to_own_faults(marks, changes, refused)
     faults |= await clear_marks(mongo, marks, refused)
     if faults:
         places = {change.key: place for place, change in enumerate(changes)}
         raise ThreadsRefused({places[key]: fault for key, fault in faults.items()})
     return count
+
+
+async def _gather(lanes: Sequence[Coroutine[Any, Any, ThreadFaults]]) -> ThreadFaults:
+    """What is refused in all of them. Each ends what it has begun, though another fails."""
+    if len(lanes) < 2:
+        return await lanes[0] if lanes else {}
+    refused: dict[ThreadKey, WriteFault] = {}
+    for answer in await asyncio.gather(*lanes, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        refused |= answer
+    return refused
 
 
 def _to_own_faults(
@@ -226,9 +262,9 @@ async def read_marks(
     for document in await _find_marked(mongo, doubtful):
         mark = _to_mark(document)
         marks.append(mark)
-        now = document["_meta"].get("thread")
+        now = _to_meta(document).get("thread")
         touched[mark.key] = mark.threads
-        if now is not None:
+        if isinstance(now, str):
             touched[mark.key] |= {ThreadKey(mark.organization_id, now)}
     others = frozenset().union(*touched.values())
     return Marks(
@@ -249,9 +285,12 @@ async def read_versions(mongo: Mongo, threads: Collection[ThreadKey]) -> Version
     }
     by_key = {to_key(*id_): thread for id_, thread in ids.items()}
     versions: dict[ThreadKey, ObjectId | None] = {}
-    for document in await find_by_key(mongo, ids, {"_meta.version": 1}):
-        thread = by_key[document["_id"]]
-        versions[thread] = document["_meta"].get("version", versions.get(thread))
+    for document in await find_by_key(mongo, ids, {"_meta.version": 1}, options=RAW):
+        thread, meta = by_key[document["_id"]], _to_meta(document)
+        known = meta.get("version", versions.get(thread))
+        if known is None and document["_id"].endswith(THREAD_SUFFIX):
+            known = NO_VERSION
+        versions[thread] = known
     return versions
 
 
@@ -259,9 +298,11 @@ async def write_threads(mongo: Mongo, versions: Versions, members: Members) -> T
     """Step 5: write each thread that still has its version; answer those that were not written. A
     fault that is of the `_id` says that somebody was faster."""
     threads, version = list(members), ObjectId()
-    operations = [
-        _to_operation(thread, members[thread], versions.get(thread), version) for thread in threads
-    ]
+    operations, breath = [], Breath()
+    for thread in threads:
+        known = versions.get(thread)
+        operations.append(_to_operation(thread, members[thread], known, version))
+        await breath.draw()
     faults = await write_unordered(mongo, operations)
     return {threads[place]: fault for place, fault in faults.items()}
 
@@ -289,7 +330,8 @@ async def clear_marks(
 
 
 def _to_clearing(mark: Mark) -> list[dict[str, Any]]:
-    stored = {"$ifNull": ["$_meta.left_threads", []]}  # somebody may have cleared them already
+    # Somebody may have cleared them already.
+    stored = {"$cond": [{"$isArray": "$_meta.left_threads"}, "$_meta.left_threads", []]}
     left = {"$setDifference": [stored, {"$literal": mark.left_threads}]}
     return [{"$set": {"_meta.left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]}}}]
 
@@ -300,23 +342,31 @@ async def _find_marked(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[d
     return await find_by_key(
         mongo,
         [(change.organization_id, change.id) for change in changes],
-        {"organization_id": 1, "_meta": 1},
+        {"organization_id": 1, "_meta.revision": 1, "_meta.thread": 1, "_meta.left_threads": 1},
         {"$or": has_or_left},
+        RAW,
     )
 
 
 def _to_mark(document: Mapping[str, Any]) -> Mark:
-    meta = document["_meta"]
+    meta = _to_meta(document)
+    left = meta.get("left_threads")
     return Mark(
         document["organization_id"],
         document["_id"],
-        meta["revision"],
-        meta.get("left_threads", []),
+        meta.get("revision"),
+        left if isinstance(left, list) else [],
     )
 
 
+def _to_meta(document: Any) -> dict[str, Any]:
+    """What of ours it holds, nothing where a hand has written what cannot be read."""
+    meta = decode_some(_META, bytes(document.raw)).get("_meta")
+    return meta if isinstance(meta, dict) else {}
+
+
 def _to_operation(
-    thread: ThreadKey, members: Sequence[Member], known: ObjectId | None, version: ObjectId
+    thread: ThreadKey, members: Sequence[Member], known: ObjectId | str | None, version: ObjectId
 ) -> Operation:
     """To write `version` where the thread still has the version known of it."""
     document = _to_document(thread, members, version)
@@ -324,6 +374,8 @@ def _to_operation(
         return document
     key = to_key(thread.organization_id, thread.stored_id)
     guard = {"_id": key, "organization_id": thread.organization_id, "_meta.version": known}
+    if known == NO_VERSION:
+        guard["_meta.version"] = None
     if document is None:
         return UpdateOne(guard, _to_empty(thread, version), upsert=True, hint=PRIMARY)
     return ReplaceOne(guard, document, upsert=True, hint=PRIMARY)
@@ -332,8 +384,15 @@ def _to_operation(
 def _to_document(
     thread: ThreadKey, members: Sequence[Member], version: ObjectId
 ) -> RawDocument | None:
-    emails = to_emails(members)
-    fields = to_thread(emails, to_embedded_preview)
+    older = members.older if isinstance(members, MemberList) else None
+    try:
+        emails = to_emails(members)
+        fields, contact_ids = _to_fields(emails, older)
+    except (AttributeError, KeyError, TypeError):
+        members = list(members)
+        pass_over_odd(thread, members)
+        emails = to_emails(members)
+        fields, contact_ids = _to_fields(emails, older)
     if fields is None:
         return None
     overlay: Mapping[str, Any] = {}
@@ -350,10 +409,18 @@ def _to_document(
             "_meta": {
                 "version": version,
                 "user_ids": fields["users"],
-                "contact_ids": to_distinct(emails, "contact_id"),
+                "contact_ids": contact_ids,
             },
         }
     )
+
+
+def _to_fields(
+    emails: Sequence[Member], older: Older | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The derived fields of a thread, and the contacts by which it is found."""
+    fields = to_thread(emails, to_embedded_preview, older)
+    return fields, to_distinct(emails[:MAX_MEMBERS], "contact_id")
 
 
 def _to_fitting(document: dict[str, Any]) -> RawDocument:

@@ -14,19 +14,22 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from service.activities.events import Change
 from service.bson.encoding import encode
+from service.bson.fields import Fields
 from service.errors import Rejected, RejectionCode
 from service.store.blame import Blame, WriteFault
 from service.store.bulks import write_unordered
 from service.store.ids import to_key
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, asking
+from service.store.oddities import decode_some
 
+_REVISION = Fields(["_meta.revision"])
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 
@@ -73,6 +76,9 @@ _APPLIED = Written(Outcome.APPLIED)
 _APPLIED_AND_LEAVES_NOTHING = Written(Outcome.APPLIED, leaves_nothing=True)
 _STALE = Written(Outcome.STALE)
 _DUPLICATE = Written(Outcome.DUPLICATE)
+_IN_THE_WAY = Written(
+    Outcome.UNEXPLAINED, "a document of its `_id` has another organization, or no revision"
+)
 
 
 class EncodedChange(NamedTuple):
@@ -152,8 +158,15 @@ async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[
         elif revision < changes[place].revision:
             older.append(place)
     again = await _try(mongo, [_second_try(changes[place]) for place in older])
+    lost = []
     for place, answer in zip(older, again, strict=True):
         written[place] = answer
+        if answer is _STALE and not stored.get(changes[place].key):
+            lost.append(place)
+    found = await _find_revisions(mongo, [changes[place] for place in lost], level="local")
+    for place in lost:
+        if not found.get(changes[place].key):
+            written[place] = _IN_THE_WAY
     return written
 
 
@@ -194,7 +207,8 @@ def _first_try(change: EncodedChange) -> Operation:
 
 
 def _second_try(change: EncodedChange) -> Operation:
-    left = {"$setUnion": [{"$ifNull": ["$_meta.left_threads", []]}, _left_now(change.thread_id)]}
+    known = {"$cond": [{"$isArray": "$_meta.left_threads"}, "$_meta.left_threads", []]}
+    left = {"$setUnion": [known, _left_now(change.thread_id)]}
     meta: dict[str, Any] = {
         "left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]},
         **{key: {"$literal": value} for key, value in change.meta.items()},
@@ -203,7 +217,9 @@ def _second_try(change: EncodedChange) -> Operation:
         meta["deleted_at"] = "$$NOW"
     document = {"$literal": RawDocument(change.document)}
     merged = {"$mergeObjects": [document, {"_meta": meta}]}
-    return UpdateOne(change.guard(), [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
+    # A revision that is none, as only a hand writes it, is the lowest.
+    guard = change.guard() | {"_meta.revision": {"$not": {"$gte": change.revision}}}
+    return UpdateOne(guard, [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
 
 
 def _left_now(thread_id: str | None) -> dict[str, Any]:
@@ -235,15 +251,18 @@ def _to_written(fault: WriteFault) -> Written:
     return Written(_OUTCOMES[fault.blame], str(fault), is_too_large=fault.is_too_large)
 
 
-async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> dict[str, str]:
-    """The stored revisions of the activities of these changes, by `_id`.
+async def _find_revisions(
+    mongo: Mongo, changes: Collection[EncodedChange], level: str = "majority"
+) -> dict[str, str]:
+    """The stored revisions of the activities of these changes, by `_id`; `""` is of a document that
+    has none.
 
     Read from what a majority holds: a revision that a failover may take back makes nothing stale.
     """
     if not changes:
         return {}
     durable = mongo.activities.with_options(
-        read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
+        DEFAULT_RAW_BSON_OPTIONS, ReadPreference.PRIMARY, read_concern=ReadConcern(level)
     )
     query = {
         "organization_id": {"$in": sorted({change.organization_id for change in changes})},
@@ -251,4 +270,11 @@ async def _find_revisions(mongo: Mongo, changes: Collection[EncodedChange]) -> d
     }
     async with asking(mongo):
         found = durable.find(query, {"_meta.revision": 1}, hint=PRIMARY)
-        return {document["_id"]: document["_meta"]["revision"] async for document in found}
+        documents = await found.to_list(None)
+    return {document["_id"]: _to_revision(bytes(document.raw)) for document in documents}
+
+
+def _to_revision(document: bytes) -> str:
+    meta = decode_some(_REVISION, document).get("_meta")
+    revision = meta.get("revision") if isinstance(meta, dict) else None
+    return revision if isinstance(revision, str) else ""

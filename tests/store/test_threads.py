@@ -18,7 +18,7 @@ from service.store import members as members_of_threads
 from service.store import threads
 from service.store.group_commit import GroupCommit
 from service.store.ids import ThreadKey
-from service.store.members import Members, read_members
+from service.store.members import MemberList, Members, read_members
 from service.store.mongo import Mongo
 from service.store.threads import Versions, clear_marks, read_marks, refresh_threads
 from service.store.writes import MAX_DOCUMENT_BYTES, EncodedChange, Written, write_changes
@@ -212,7 +212,7 @@ async def test_an_email_may_become_a_note_between_two_reads(
     note = setting("acti_2", 2, type_name="Note", subject=5, sender=[], envelope="none")
     complete_latest = members_of_threads._complete_latest
 
-    async def complete_later(mongo: Mongo, members: Members) -> None:
+    async def complete_later(mongo: Mongo, members: dict[ThreadKey, MemberList]) -> None:
         monkeypatch.undo()
         await write_changes(mongo, encoded([to_change(note)]))
         await complete_latest(mongo, members)
