@@ -99,6 +99,7 @@ async def _look(mongo: Mongo, health: Health) -> bool:
         missing = await check_indexes(mongo)
     except StoreError as error:
         health.fail("mongodb", str(error))
+        mongo.login.require()
         return False
     health.recover("mongodb")
     if missing:

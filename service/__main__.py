@@ -174,7 +174,7 @@ def revoke(key_id: str) -> None:
 
 
 async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
-    """The API process from start to stop. Raises `StartError`."""
+    """The API process from start to stop. Raises `StartError`, and `Halted` where it stops itself."""
     async with connect(mongo_settings) as mongo:
         await require_mongo(mongo)
         readiness = Readiness(mongo)
@@ -196,14 +196,25 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                     limits=http.model_dump(mode="json", exclude={"cursor_secret"}),
                 )
                 collect_rarely()
-                async with asyncio.TaskGroup() as tasks:
-                    watch = tasks.create_task(readiness.watch(), name="watch indexes")
-                    await stop.wait()
-                    watch.cancel()
+                await _until(stop, readiness.watch())
                 readiness.is_draining = True
                 logger.info("stopping")
                 await asyncio.sleep(http.drain_delay_seconds)
     logger.info("stopped", extra={"requests": count_by(REQUESTS, "status")})
+
+
+async def _until(stop: asyncio.Event, watch: Coroutine[Any, Any, None]) -> None:
+    """Returns when stopped; raises what the watch raises."""
+    tasks = {
+        asyncio.create_task(stop.wait(), name="stop"),
+        asyncio.create_task(watch, name="watch store"),
+    }
+    done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in late:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in done:
+        task.result()
 
 
 async def _is_alive() -> str | None:

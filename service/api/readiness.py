@@ -43,11 +43,13 @@ class Readiness:
         self._missing = missing
 
     async def watch(self) -> None:
-        """While indexes are missing, look again, also where nobody probes. Until cancelled."""
+        """While indexes are missing or the login is refused, look again, also where nobody probes.
+        Until cancelled; raises `Halted` where the login is refused for long."""
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
-            if self._missing:
+            if self._missing or self._mongo.login.is_refused:
                 await self.check()
+            self._mongo.login.require()
 
     def require_indexes(self) -> None:
         """Raises `StoreUnavailable` where the last look found no indexes: no find without them."""

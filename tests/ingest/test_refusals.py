@@ -7,11 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge
 from pydantic import SecretStr
+from pymongo import AsyncMongoClient
 
+from consumers import lag, process
 from deploy.local.mongodb import MongoServer
-from service.observability import RECORDS_PUT_OFF
+from service.errors import Halted
+from service.observability import LAG_RECORDS, LAG_SECONDS, RECORDS_PUT_OFF
 from service.settings import MongoSettings, RetentionSettings
+from service.store import mongo as store
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from tests.conftest import Topics
@@ -55,9 +60,12 @@ def emails(organization: str, thread: str, ids: Iterable[int]) -> list[bytes]:
     ]
 
 
+def gauge(metric: Gauge) -> list[float]:
+    return [sample.value for sample in next(iter(metric.collect())).samples]
+
+
 def is_held() -> float:
-    (sample,) = next(iter(RECORDS_PUT_OFF.collect())).samples
-    return sample.value
+    return sum(gauge(RECORDS_PUT_OFF))
 
 
 @asynccontextmanager
@@ -107,8 +115,14 @@ async def test_writes_blocked_by_an_operator_are_waited_out(
     ("code", "refuses_commands"), [(371, False), (8, False), (13, True), (4242, True)]
 )
 async def test_nothing_is_a_dead_letter_while_every_write_is_refused(
-    on_the_way: Group, way: Way, code: int, refuses_commands: bool
+    on_the_way: Group,
+    way: Way,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    refuses_commands: bool,
 ) -> None:
+    """And readiness says so all along, though a look at the indexes succeeds; the lag grows."""
+    monkeypatch.setattr(lag, "INTERVAL_SECONDS", 0.2)
     way.refuse_all(code)
     way.refuses_commands = refuses_commands
     async with on_the_way.member(**IMPATIENT) as member:
@@ -117,6 +131,8 @@ async def test_nothing_is_a_dead_letter_while_every_write_is_refused(
         await until(lambda: asyncio.sleep(0, member.health.is_away))
         async with readiness(member) as said:
             await asyncio.sleep(2.5)  # longer than the patience, and than a look at the store takes
+        assert sum(gauge(LAG_RECORDS)) == 21
+        assert max(gauge(LAG_SECONDS)) > 2
         way.refuse = lambda _: None
         await on_the_way.until_worked_off()
 
@@ -134,21 +150,19 @@ async def test_a_unique_index_of_an_operators_own_delays_only_what_it_keeps_out(
         with caplog.at_level(logging.WARNING):
             await group.publish(notes("orga_1", range(5)))
             await until(await stored(group, 5))
-            await group.publish(notes("orga_2", range(30)))
-            await group.publish(notes("orga_3", range(30)))
-            await until(await stored(group, 5 + 29 + 29))
-            await until(lambda: asyncio.sleep(0, is_held() == 2))
+            for number in range(2, 8):  # more batches than may be in flight
+                await group.publish(notes(f"orga_{number}", range(10)))
+                await until(await stored(group, 5 + 9 * (number - 1)), 5)
+            await until(lambda: asyncio.sleep(0, is_held() == 6))
         assert await member.health.is_ready() is None
         assert await group.dead_letters() == []
-        await group.publish(notes("orga_4", range(1, 20)))
-        await until(await stored(group, 5 + 29 + 29 + 19))
+        await group.publish(notes("orga_9", range(1, 20)))
+        await until(await stored(group, 5 + 9 * 6 + 19), 5)
         await group.mongo.activities.drop_index("note_1")
         await group.until_worked_off()
 
-    refused = [
-        vars(one) for one in caplog.records if one.msg.startswith("MongoDB refuses a change")
-    ]
-    assert {one["organization_id"] for one in refused} == {"orga_2", "orga_3"}
+    refused = [vars(one) for one in caplog.records if one.msg.startswith("refused while others")]
+    assert {one["organization"] for one in refused} == {f"orga_{number}" for number in range(2, 8)}
     assert "a unique index over note" in refused[0]["reason"]
     assert is_held() == 0
     await group.check()
@@ -220,3 +234,36 @@ async def test_a_record_whose_thread_is_refused_for_long_is_a_dead_letter_and_ma
 
     assert letter.value == value
     assert await on_the_way.stored() == on_the_way.expected()
+
+
+async def test_a_login_refused_for_long_ends_the_process(
+    breakable_mongo_server: MongoServer,
+    topics: Topics,
+    database_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The password was changed, and MongoDB started again: no connection is left of before."""
+    monkeypatch.setattr(store, "LOGIN_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(process, "LOOK_SECONDS", 0.2)
+    administrator = AsyncMongoClient[dict[str, Any]](breakable_mongo_server.url)
+    roles = [{"role": "readWrite", "db": database_name}]
+    await administrator.admin.command("createUser", database_name, pwd="old", roles=roles)
+    url = breakable_mongo_server.url.replace("//", f"//{database_name}:old@")
+    settings = MongoSettings(url=SecretStr(url), database=database_name, timeout_seconds=5)
+    async with connect(settings) as mongo:
+        await ensure_indexes(mongo, RetentionSettings())
+        group = Group(topics, mongo)
+        told = pytest.raises(Halted, match="refuses the user or password of ACTIVITY_MONGO_URL")
+        with told:
+            async with group.member() as member:
+                await until(lambda: asyncio.sleep(0, member.health.has_joined))
+                await administrator.admin.command("updateUser", database_name, pwd="new")
+                await group.publish(notes("orga_1", range(3)))
+                await group.until_worked_off()
+                breakable_mongo_server.kill()
+                await breakable_mongo_server.start()
+                await asyncio.wait({member.task}, timeout=30)
+                assert "refuses the user or password" in (await member.health.is_ready() or "")
+    await administrator.admin.command("dropUser", database_name)
+    await administrator.drop_database(database_name)
+    await administrator.close()
