@@ -16,11 +16,12 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
-    ConfigurationError,
-    ConnectionFailure,
+    CollectionInvalid,
+    EncryptionError,
     ExecutionTimeout,
+    InvalidName,
+    InvalidOperation,
     OperationFailure,
-    ProtocolError,
     PyMongoError,
 )
 from pymongo.uri_parser import split_options
@@ -38,6 +39,8 @@ from service.store.blame import LOGIN_CODES
 from service.store.group_commit import GroupCommit
 from service.store.long_threads import LongThreads
 
+# By these the driver says that it is not used as it is meant to be.
+_MISUSES = (CollectionInvalid, EncryptionError, InvalidName, InvalidOperation)
 LAST_CALL_SECONDS = 1.0
 LOGIN_PATIENCE_SECONDS = 30.0
 
@@ -229,12 +232,13 @@ def _options(settings: MongoSettings, url: str) -> dict[str, Any]:
 def _translate(error: PyMongoError) -> StoreTimeout | StoreUnavailable | None:
     if isinstance(error, ExecutionTimeout):
         return StoreTimeout("the query ran past its time limit")
-    # A configuration error this late is what only the look-up of a host could tell.
-    if isinstance(error, ConnectionFailure | ConfigurationError | ProtocolError):
-        return StoreUnavailable(f"MongoDB cannot be reached: {_one_line(error)}")
     if isinstance(error, OperationFailure):
         return _translate_failure(error)
-    return None
+    if isinstance(error, _MISUSES):
+        return None
+    # A configuration error this late is what only the look-up of a host could tell, and some classes
+    # are the driver's own: of a pool, say, that was closed when its server left the replica set.
+    return StoreUnavailable(f"MongoDB cannot be reached: {_one_line(error)}")
 
 
 def _translate_failure(error: OperationFailure) -> StoreUnavailable:

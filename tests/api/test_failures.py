@@ -14,6 +14,7 @@ from service.api import parameters
 from service.api.failures import to_error_answer
 from service.api.readiness import Readiness
 from service.errors import (
+    Halted,
     InvalidRequest,
     NotFound,
     StoreTimeout,
@@ -21,10 +22,12 @@ from service.errors import (
 )
 from service.observability import REQUESTS_IN_FLIGHT
 from service.settings import MongoSettings, RetentionSettings
+from service.store import mongo as store
 from service.store.indexes import ensure_indexes
 from service.store.mongo import Mongo, connect
 from tests.api.conftest import BASE_PATH, Api, Reply, serving
 from tests.factories import activity, event, record
+from tests.store.refusing import way_to
 
 DEADLINE_SECONDS = 20.0
 
@@ -146,6 +149,19 @@ async def test_a_probe_is_answered_soon_beside_a_silent_mongodb(
         assert await readiness.check() == "MongoDB does not answer"
 
 
+async def test_a_login_that_is_refused_for_long_ends_the_process(
+    mongo_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOGIN_PATIENCE_SECONDS", 0.5)
+    url = SecretStr(mongo_server.url.replace("//", "//me:changed@"))
+    async with connect(MongoSettings(url=url, timeout_seconds=5)) as mongo:
+        readiness = Readiness(mongo)
+        assert "refuses the user or password" in (await readiness.check() or "")
+
+        with pytest.raises(Halted, match="refuses the user or password of ACTIVITY_MONGO_URL"):
+            await asyncio.wait_for(readiness.watch(), 20)
+
+
 async def test_a_slow_query_is_a_504_that_says_what_helps(breakable: Mongo) -> None:
     async with serving(breakable) as api:
         await api.apply([record(event(activity("Call")))])
@@ -217,6 +233,22 @@ async def test_over_capacity_is_a_quick_503(
         breakable_mongo_server.resume()
         for reply in await asyncio.gather(*asked):
             assert reply.status in (200, 503)
+
+
+async def test_whatever_mongodb_says_of_a_query_is_a_503(mongo: Mongo, mongo_server: Any) -> None:
+    """Of an activity, of a listing and of a key: codes of the server's list, and one to come."""
+    settings = {"database": mongo.activities.database.name, "timeout_seconds": 10}
+    async with (
+        way_to(mongo_server.url) as way,
+        connect(MongoSettings(url=SecretStr(way.url), **settings)) as connection,
+        serving(connection, key_cache_seconds=0) as api,
+    ):
+        for code in (1, 2, 8, 13, 82, 94, 96, 211, 292, 371, 433, 449, 462, 4242, 11000):
+            for path in ("/activity/", "/activity/acti_1/", "/me/"):
+                assert (await api.ask(path)).status in (200, 404)
+                way.fail("find", code, times=3)
+                check_later(await api.ask(path), 503)
+                way.fail("find", code, times=0)
 
 
 async def test_a_defect_of_ours_is_a_500_without_its_inside(

@@ -261,6 +261,21 @@ async def document_refused(world: World) -> int:
     return 1
 
 
+async def writes_blocked(world: World) -> int:
+    """By an operator, as the cut-over of a migration does."""
+    block = world.group.mongo.client.admin.command
+
+    async def inject() -> None:
+        await block("setUserWriteBlockMode", 1, **{"global": True})
+        try:
+            await asyncio.sleep(world.scale.away_seconds)
+        finally:
+            await block("setUserWriteBlockMode", 1, **{"global": False})
+
+    await world.during(1, inject)
+    return 1
+
+
 FAULTS: dict[str, Callable[[World], Awaitable[int]]] = {
     fault.__name__: fault
     for fault in (
@@ -275,6 +290,7 @@ FAULTS: dict[str, Callable[[World], Awaitable[int]]] = {
         rebalance_while_paused,
         one_instance_id_twice,
         document_refused,
+        writes_blocked,
     )
 }
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from pymongo import UpdateOne, errors
 
 from service.activities.events import Change
 from service.errors import StoreTimeout, StoreUnavailable
 from service.settings import MongoSettings
-from service.store.blame import DOCUMENT_CODES, DUPLICATE_KEY, OUTAGE_CODES
+from service.store import mongo as mongo_module
+from service.store.blame import DOCUMENT_CODES, DUPLICATE_KEY, OUTAGE_CODES, Blame
+from service.store.bulks import write_unordered
 from service.store.mongo import Mongo, connect, ping
 from service.store.threads import ThreadsRefused, refresh_threads
 from service.store.writes import Outcome, write_changes
@@ -158,6 +161,52 @@ async def test_where_a_command_fails_for_all_nobody_is_to_blame(
 
     assert Outcome.REFUSED not in found
     assert way.refused <= 10
+
+
+def test_whatever_the_driver_raises_is_not_now_or_a_defect() -> None:
+    """What is left says that the driver is not used as it is meant to be."""
+    kinds = _kinds(errors.PyMongoError)
+    assert len(kinds) > 20
+
+    defects = {
+        kind
+        for kind in kinds
+        if not isinstance(mongo_module._translate(_instance(kind)), StoreUnavailable | StoreTimeout)
+    }
+
+    assert defects == {
+        errors.InvalidOperation,  # a client that is closed
+        errors.InvalidName,
+        errors.CollectionInvalid,
+        errors.EncryptionError,  # nothing is encrypted here
+        errors.EncryptedCollectionError,
+    }
+
+
+def _kinds(kind: type[Exception]) -> set[type[Exception]]:
+    return {kind}.union(*(_kinds(one) for one in kind.__subclasses__()))
+
+
+def _instance(kind: type[Exception]) -> Any:
+    instance = kind.__new__(kind)
+    Exception.__init__(instance, "said")
+    for name, value in {"_OperationFailure__code": 8, "_OperationFailure__details": {}}.items():
+        setattr(instance, name, value)
+    return instance
+
+
+async def test_what_the_driver_itself_finds_too_large_is_the_documents(mongo: Mongo) -> None:
+    def update(id_: str, size: int) -> UpdateOne:
+        document = {"_id": f"orga_1!{id_}", "organization_id": "orga_1"}
+        pipeline = [{"$replaceWith": {"$literal": document | {"text": "x" * size}}}]
+        return UpdateOne(document, pipeline, upsert=True, hint="_id_")
+
+    faults = await write_unordered(mongo, [update("acti_1", 1), update("acti_2", 17 * 2**20)])
+
+    assert faults.keys() == {1}
+    assert faults[1].blame is Blame.DOCUMENT
+    assert faults[1].is_too_large
+    assert await mongo.activities.count_documents({}) == 1
 
 
 async def test_only_the_id_makes_a_change_stale(mongo: Mongo) -> None:
