@@ -10,7 +10,7 @@ SECRET := .stack/cursor-secret
 COMPILED := $(subst /,.,$(basename $(wildcard service/*/*.pyx)))
 
 .DELETE_ON_ERROR:
-.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large schemas
+.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large chart schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -49,7 +49,10 @@ run-consumer: $(INSTALLED) ## one consumer, on the servers of the environment
 	@$(VENV)/bin/activity-consumers run
 
 manifests: $(INSTALLED) ## every overlay with every component: schemas, references, alerts
-	@LONG_TESTS=1 $(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_components.py tests/deploy/test_alerts.py
+	@LONG_TESTS=1 $(PYTHON) -m pytest -q tests/deploy/test_manifests.py tests/deploy/test_components.py tests/deploy/test_chart.py tests/deploy/test_alerts.py
+
+chart: $(INSTALLED) ## the Helm chart in deploy/chart, from the overlays (10 s)
+	@$(PYTHON) -m deploy.charting
 
 docs: $(INSTALLED) ## the tables that the code knows, written into the pages (2 s)
 	@$(PYTHON) -m docs.tables

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from deploy.local.prerequisites import find_promtool
+from deploy.rendering import Manifest
 from tests.deploy import manifests
-from tests.deploy.manifests import Manifest
 
 INTERVAL = "1m"
 

@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
+from deploy import rendering
 from deploy.local.commands import run_command
 from deploy.local.kafka import administration
 from deploy.local.stack import running
-from tests.deploy import manifests
 from tests.deploy.secured import USER, Secured, secured_kafka, secured_servers
 
 GROUP = "activity-consumers"
@@ -145,7 +145,7 @@ def rights() -> list[Right]:
     """What the KafkaUser for Strimzi may do, and nothing else."""
     (user,) = (
         manifest
-        for manifest in manifests.build(manifests.KUBERNETES / "strimzi")
+        for manifest in rendering.build(rendering.KUBERNETES / "strimzi")
         if manifest["kind"] == "KafkaUser"
     )
     return [

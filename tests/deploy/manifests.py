@@ -5,13 +5,9 @@ stand in for it.
 """
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -20,7 +16,8 @@ import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from cloudcoil.models.prometheus_operator import v1 as prometheus
 
-KUBERNETES = Path("deploy/kubernetes")
+from deploy.rendering import Manifest, render
+
 OVERLAYS = ("development", "production", "production-small")
 # The oldest one with a sleeping preStop hook, and the newest one that the validator knows.
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -36,37 +33,6 @@ SCHEMAS = {
     (schema["apiVersion"], schema["kind"]): schema["schema"]
     for schema in yaml.safe_load_all(Path(__file__).with_name("schemas.yaml").read_text())
 }
-
-Manifest = dict[str, Any]
-
-
-@cache
-def render(overlay: str) -> tuple[Manifest, ...]:
-    """Every object of an overlay, by the very kubectl that the lock file names."""
-    return build(KUBERNETES / "overlays" / overlay)
-
-
-@cache
-def render_with(overlay: str, *components: str) -> tuple[Manifest, ...]:
-    """Every object of an overlay to whose components some have been added, as an operator does."""
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "kubernetes"
-        shutil.copytree(KUBERNETES, copy)
-        path = copy / "overlays" / overlay / "kustomization.yaml"
-        kustomization = yaml.safe_load(path.read_text())
-        kustomization["components"] += [f"../../components/{name}" for name in components]
-        path.write_text(yaml.safe_dump(kustomization))
-        return build(path.parent)
-
-
-def build(folder: Path) -> tuple[Manifest, ...]:
-    kubectl = Path(sys.executable).with_name("kubectl")
-    rendered = subprocess.run(
-        [kubectl, "kustomize", folder], capture_output=True, text=True, check=False
-    )
-    assert rendered.returncode == 0, rendered.stderr
-    assert not rendered.stderr, "kustomize warns"
-    return tuple(yaml.safe_load_all(rendered.stdout))
 
 
 def validate(manifest: Manifest) -> None:

@@ -6,7 +6,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.deploy.manifests import Manifest, container, containers, pod
+from deploy.rendering import Manifest
+from tests.deploy.manifests import container, containers, pod
 
 Secrets = Mapping[str, set[str]]
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy import rendering
+from deploy.rendering import KUBERNETES, Manifest
 from service.settings import KafkaSettings
 from tests.deploy import manifests, references
-from tests.deploy.manifests import KUBERNETES, OVERLAYS, Manifest, container
+from tests.deploy.manifests import OVERLAYS, container
 
 README = Path("deploy/README.md").read_text(encoding="utf-8")
 COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
@@ -76,7 +78,7 @@ def faults(rendered: tuple[Manifest, ...], overlay: str, *, with_ca: bool = True
 def test_every_combination_is_whole(combination: tuple[str, ...]) -> None:
     overlay, *added = combination
 
-    rendered = manifests.render_with(overlay, *added)
+    rendered = rendering.render_with(overlay, *added)
 
     for manifest in rendered:
         manifests.validate(manifest)
@@ -100,7 +102,7 @@ def assert_trigger_follows_setting(rendered: tuple[Manifest, ...]) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_walk_misses_nothing_that_is_taken_away(overlay: str) -> None:
     """Every object that another one names is missed when it is gone, every secret, too."""
-    rendered = manifests.render(overlay)
+    rendered = rendering.render(overlay)
     secrets = documented_secrets(overlay)
     named = {"ServiceAccount", "ConfigMap", "Deployment", "StatefulSet", "TriggerAuthentication"}
 
@@ -120,13 +122,13 @@ def test_every_component_has_its_line_in_the_readme() -> None:
 
 @pytest.mark.parametrize("overlay", ["production", "production-small"])
 def test_a_public_authority_needs_no_certificate_of_ours(overlay: str) -> None:
-    rendered = manifests.render_with(overlay, "public-ca")
+    rendered = rendering.render_with(overlay, "public-ca")
 
     assert "ca.crt" not in yaml.safe_dump_all(rendered)
 
 
 def test_the_stack_takes_only_what_bears_its_label() -> None:
-    rendered = manifests.render_with("production", "kube-prometheus-stack")
+    rendered = rendering.render_with("production", "kube-prometheus-stack")
 
     labelled = {
         manifest["kind"]
@@ -138,7 +140,7 @@ def test_the_stack_takes_only_what_bears_its_label() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_consumers_may_reach_the_servers_of_their_settings(overlay: str) -> None:
-    rendered = manifests.render(overlay)
+    rendered = rendering.render(overlay)
     cluster = references.Cluster(rendered, {})
     for workload in manifests.processes(overlay):
         servers = cluster.settings(workload)["ACTIVITY_KAFKA_BOOTSTRAP_SERVERS"]
@@ -173,7 +175,7 @@ def topics(text: str) -> dict[str, tuple[int, int, dict[str, int]]]:
 
 
 def strimzi() -> tuple[Manifest, ...]:
-    return manifests.build(KUBERNETES / "strimzi")
+    return rendering.build(KUBERNETES / "strimzi")
 
 
 def test_topics_are_the_same_for_every_way_to_make_them() -> None:

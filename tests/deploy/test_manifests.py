@@ -5,19 +5,13 @@ from typing import get_args
 
 import pytest
 
+from deploy import rendering
+from deploy.rendering import Manifest
 from service import observability
 from service import settings as service_settings
 from service.errors import RejectionCode
 from tests.deploy import manifests, metrics
-from tests.deploy.manifests import (
-    OVERLAYS,
-    Manifest,
-    container,
-    containers,
-    pod,
-    processes,
-    workloads,
-)
+from tests.deploy.manifests import OVERLAYS, container, containers, pod, processes, workloads
 
 README = Path("deploy/README.md").read_text(encoding="utf-8")
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -46,7 +40,7 @@ def dashboard() -> dict[str, str]:
 
 @every_overlay
 def test_every_object_fits_its_schema(overlay: str) -> None:
-    rendered = manifests.render(overlay)
+    rendered = rendering.render(overlay)
 
     for manifest in rendered:
         manifests.validate(manifest)
@@ -68,7 +62,7 @@ def test_objects_live_in_the_overlays_namespace(overlay: str) -> None:
     (namespace,) = manifests.of_kind(overlay, "Namespace")
 
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    for manifest in manifests.render(overlay):
+    for manifest in rendering.render(overlay):
         if manifest is not namespace:
             assert manifest["metadata"]["namespace"] == namespace["metadata"]["name"]
 
