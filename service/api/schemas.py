@@ -1,60 +1,65 @@
-"""The schemas of activities, as the API answers them, from the pydantic models.
+"""The schemas of activities, as the API answers them, from the pydantic models: one named schema a
+type, told apart by `_type`.
 
 The store keeps what producers send: only the hard fields of contract 1.3 are sure to be of their
-type. The schemas say so: every other known field may also be a `Deviation`.
+type, and `_fields` chooses keys. Neither can be said in a type without taking its meaning: they are
+told in the descriptions, and the sure fields by `x-always-of-type`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from service.activities.base import HARD, Activity, datetime_fields, marked_fields
-from service.activities.emails import EmailPreview
-from service.activities.types import EMAIL, TYPES
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from service.activities.descriptions import description_of
+from service.activities.types import CUSTOM_ACTIVITY, EMAIL, TYPES
+from service.api.examples import example_rows
 
 REFERENCE = "#/components/schemas/{model}"
 
 _Schema = dict[str, Any]
 
-DEVIATION: _Schema = {
-    "description": "A known field whose value is not of its type: producers' schemas grow without"
-    " asking, so it is answered as it came."
+_HAS_ATTACHMENTS: _Schema = {
+    "type": "boolean",
+    "description": "Whether any file goes with it; only with `thread_emails=true`.",
 }
-CHOSEN_FIELDS: _Schema = {
-    "type": "object",
-    "description": "A row under `_fields`: the keys asked for, where it has them.",
-}
-STRIPPED_EMAIL: _Schema = {
-    "description": "An Email under `thread_emails=true`: the base keys and those of its preview.",
-    "allOf": [
-        {"$ref": REFERENCE.format(model="Activity")},
-        {"$ref": REFERENCE.format(model="EmailPreview")},
-        {"properties": {"_type": {"const": EMAIL}}},
-    ],
-}
+_STRIPPED = (
+    " With `thread_emails=true` it has no bodies, but the base keys and those of its preview."
+)
+_OWN_FIELDS = " They may hold anything."
 
 
 def activity_schemas() -> dict[str, _Schema]:
-    """Every model and what it is made of, by name."""
-    activities: list[type[Activity]] = [Activity, *(row.model for row in TYPES)]
-    models: list[type[BaseModel]] = [EmailPreview, *activities]
+    """Every type and what it is made of, by name, and `Activity`, which is any of them."""
     _, generated = models_json_schema(
-        [(model, "serialization") for model in models], ref_template=REFERENCE
+        [(row.model, "serialization") for row in TYPES], ref_template=REFERENCE
     )
-    sure = {model.__name__: _sure_fields(model) for model in activities}
-    schemas = {
-        name: _loosened(schema, sure.get(name, frozenset()))
-        for name, schema in generated["$defs"].items()
+    schemas = {name: _named(name, schema) for name, schema in generated["$defs"].items()}
+    for row in TYPES:
+        schemas[row.name] |= {
+            "x-always-of-type": sorted(_sure_fields(row.model)),
+            "examples": [example_rows()[row.name]],
+        }
+    schemas[EMAIL] = _with_stripped_form(schemas[EMAIL])
+    schemas[CUSTOM_ACTIVITY] |= {
+        "description": schemas[CUSTOM_ACTIVITY]["description"] + _OWN_FIELDS,
+        "additionalProperties": True,
     }
+    any_of_them = "Any activity, or a thread of emails: `_type` says which."
+    return {**schemas, "Activity": {"description": any_of_them, **one_of(*_names())}}
+
+
+def one_of(*names: str) -> _Schema:
+    """Any of these types, told apart by `_type`."""
+    references = {name: REFERENCE.format(model=name) for name in names}
     return {
-        **schemas,
-        "StrippedEmail": STRIPPED_EMAIL,
-        "ChosenFields": CHOSEN_FIELDS,
-        "Deviation": DEVIATION,
+        "oneOf": [{"$ref": reference} for reference in references.values()],
+        "discriminator": {"propertyName": "_type", "mapping": references},
     }
+
+
+def _names() -> list[str]:
+    return [row.name for row in TYPES]
 
 
 def _sure_fields(model: type[Activity]) -> frozenset[str]:
@@ -62,22 +67,40 @@ def _sure_fields(model: type[Activity]) -> frozenset[str]:
     return marked_fields(model, HARD) | datetime_fields(model) | {"_type"}
 
 
-def _loosened(schema: _Schema, sure: frozenset[str]) -> _Schema:
+def _with_stripped_form(email: _Schema) -> _Schema:
+    """The schema that a stripped email has too, since `_type` cannot tell the two apart."""
+    return email | {
+        "description": email["description"] + _STRIPPED,
+        "required": [name for name in email["required"] if name != "thread_id"],
+        "properties": email["properties"] | {"has_attachments": _HAS_ATTACHMENTS},
+    }
+
+
+def _named(model: str, schema: _Schema) -> _Schema:
     properties = {
-        name: _untitled(field) if name in sure else _or_deviation(_untitled(field))
+        name: _described(_plain(field), description_of(model, name))
         for name, field in schema["properties"].items()
     }
-    return {**_untitled(schema), "properties": properties}
+    # Any object may hold keys that are not known yet: said once, in the document's description.
+    kept = {
+        name: value
+        for name, value in schema.items()
+        if name not in ("title", "additionalProperties")
+    }
+    return kept | {"properties": properties}
 
 
-def _or_deviation(field: _Schema) -> _Schema:
-    """`field`, or anything: its description stays where it is read first."""
-    shown = {name: value for name, value in field.items() if name == "description"}
-    typed = {name: value for name, value in field.items() if name != "description"}
-    choices = typed["anyOf"] if set(typed) == {"anyOf"} else [typed]
-    return {**shown, "anyOf": [*choices, {"$ref": REFERENCE.format(model="Deviation")}]}
+def _described(field: _Schema, text: str | None) -> _Schema:
+    if "description" in field or text is None:
+        return field
+    return {"description": text, **field}
 
 
-def _untitled(schema: _Schema) -> _Schema:
-    """Titles are only the names of fields again."""
-    return {name: value for name, value in schema.items() if name != "title"}
+def _plain(field: _Schema) -> _Schema:
+    """Without its title, which is only its name again, and with null as one of its types."""
+    plain = {name: value for name, value in field.items() if name != "title"}
+    choices = [choice for choice in plain.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) != 1 or "$ref" in choices[0]:
+        return plain
+    del plain["anyOf"]
+    return {**plain, **choices[0], "type": [choices[0]["type"], "null"]}

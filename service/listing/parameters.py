@@ -52,7 +52,7 @@ class OneLead(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One row: `name` as the client writes it, `field` what it looks at.
+    """One row: `name` as the client writes it, `field` what it looks at, `example` a value.
 
     `operator` says how values compare; filters of one field all hold. `maximum` is the highest
     number, or how many values are accepted; `own_list` is the only type whose own list has it.
@@ -61,6 +61,7 @@ class Parameter:
     name: str
     form: Form
     description: str
+    example: str
     field: str = ""
     operator: Literal["in", "gt", "gte", "lt", "lte"] = "in"
     one_lead: OneLead = OneLead.NEVER
@@ -87,6 +88,7 @@ class Parameter:
 def _ids(
     field: str,
     description: str,
+    example: str,
     *,
     one_lead: OneLead = OneLead.NEVER,
     maximum: int | None = None,
@@ -99,6 +101,7 @@ def _ids(
             name,
             form,
             description,
+            example,
             field=field,
             one_lead=one_lead,
             maximum=maximum,
@@ -120,7 +123,8 @@ def _bounds(field: str) -> tuple[Parameter, ...]:
         Parameter(
             f"{field}__{operator}",
             Form.DATETIME,
-            f"{word} this time. Only while sorting by {field}.",
+            f"{word} this time, a date or a date-time. Only while sorting by {field}.",
+            "2026-03-01T00:00:00Z" if operator.startswith("g") else "2026-04-01T00:00:00Z",
             field=field,
             operator=operator,
         )
@@ -133,6 +137,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "_limit",
         Form.NUMBER,
         "Rows of a page. 0: none, only whether anything matches.",
+        "20",
         maximum=MAX_LIMIT,
         default=MAX_LIMIT,
     ),
@@ -140,6 +145,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "_skip",
         Form.NUMBER,
         "Rows to pass over. With more than 200 leads x types it ends at 10000.",
+        "100",
         maximum=MAX_SKIP,
         default=0,
     ),
@@ -147,32 +153,37 @@ PARAMETERS: tuple[Parameter, ...] = (
         "_order_by",
         Form.CHOICE,
         "The sort; ties are broken by id. activity_at needs exactly one lead.",
+        "-date_created",
         choices=("-date_created", "date_created", "-activity_at", "activity_at"),
         default="-date_created",
     ),
     *_bounds("date_created"),
     *_bounds("activity_at"),
-    *_ids("lead_id", "Of these leads, at most 100.", maximum=MAX_LEADS),
+    *_ids("lead_id", "Of these leads, at most 100.", "lead_harbour", maximum=MAX_LEADS),
     Parameter(
         "id__in",
         Form.IDS,
         "These activities, at most 100. Threads too where the mode shows threads.",
+        "acti_example_call,acti_example_note",
         field="id",
         maximum=MAX_IDS,
     ),
     *_ids(
         "user_id",
         "Of these users; a thread where any of its emails is. Needs exactly one lead.",
+        "user_ana,user_mei",
         one_lead=OneLead.LISTING,
     ),
     *_ids(
         "contact_id",
         "With these contacts; a thread where any of its emails is. Needs exactly one lead.",
+        "cont_noor",
         one_lead=OneLead.LISTING,
     ),
     *_ids(
         "_type",
         "Of these types; an actitype_... id stands for one custom type. Needs exactly one lead.",
+        "Call,Note",
         one_lead=OneLead.ALWAYS,
         form=Form.TYPES,
     ),
@@ -180,6 +191,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "organization_id",
         Form.IDS,
         "The caller's organization. Another one's: an empty page.",
+        "orga_demo",
         field="organization_id",
     ),
     Parameter(
@@ -187,6 +199,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         Form.CHOICE,
         "How emails appear: whole (false), stripped beside their threads (true), or as their"
         " threads alone (only).",
+        "only",
         choices=("false", "true", "only"),
         default="false",
     ),
@@ -194,15 +207,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         "_fields",
         Form.FIELDS,
         "Only these keys; _all = all, the heavy ones too.",
+        "_type,id,date_created",
     ),
     Parameter(
         "_cursor",
         Form.CURSOR,
         "Where to go on, from a Link header. Not with _skip.",
+        "eyJ0IjoxNzcyNjMyOTY0fQ.aBcD",
     ),
     *_ids(
         "custom_activity_type_id",
         "Of these custom types. Needs exactly one lead.",
+        "actitype_site_visit",
         one_lead=OneLead.ALWAYS,
         own_list="CustomActivity",
     ),
@@ -210,14 +226,16 @@ PARAMETERS: tuple[Parameter, ...] = (
         "opportunity_id",
         Form.IDS,
         "Of these opportunities.",
+        "oppo_cold_storage",
         field="opportunity_id",
         own_list="OpportunityStatusChange",
     ),
-    *_ids("form_id", "Of these forms.", own_list="FormSubmission"),
+    *_ids("form_id", "Of these forms.", "form_contact", own_list="FormSubmission"),
     Parameter(
         "external_whatsapp_message_id",
         Form.TEXTS,
         "With these ids of the other system.",
+        "wamid.HBgLMzUxMjEwMDAwMTc3",
         field="external_whatsapp_message_id",
         own_list="WhatsAppMessage",
     ),
