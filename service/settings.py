@@ -292,6 +292,7 @@ class HttpSettings(Section):
         64, ge=0, le=100_000, description="requests of a burst that wait for a place; above, 503"
     )
     timeline_page: bool = Field(True, description="serve the page for people at `/timeline/`")
+    docs_page: bool = Field(True, description="serve the reference of the API at `/docs/`")
     drain_delay_seconds: float = Field(
         0.0,
         ge=0,

@@ -15,7 +15,7 @@ from service.api.handlers import Handlers
 from service.api.openapi import render_document
 from service.api.origins import Origins
 from service.api.outbox import Outbox
-from service.api.pages import read_pages
+from service.api.pages import Page, read_reference, read_timeline
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
 from service.errors import StartError
@@ -47,7 +47,7 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
     return Gate(
         routes=Handlers(mongo, settings).routes(),
         openapi=render_document(),
-        pages=read_pages() if settings.timeline_page else None,
+        pages=_read_pages(settings),
         authentication=Authentication(ask_for_key, max_age_seconds=settings.key_cache_seconds),
         rate_limits=RateLimits(settings.rate_limit),
         origins=Origins(settings.cors_origins),
@@ -55,6 +55,11 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
         outbox=Outbox(settings.max_page_bytes * settings.max_requests_in_flight),
         readiness=readiness,
     )
+
+
+def _read_pages(settings: HttpSettings) -> list[Page]:
+    timeline = [read_timeline()] if settings.timeline_page else []
+    return [*timeline, *([read_reference()] if settings.docs_page else [])]
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ They are flat functions, not a tower of wrappers: a request costs microseconds b
 import logging
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -19,7 +20,7 @@ from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes
 from service.api.origins import Origins
 from service.api.outbox import Outbox, OutgoingResponse
-from service.api.pages import TIMELINE_PATH, Pages
+from service.api.pages import Page
 from service.api.parameters import overrides_method, read_parameters, read_query
 from service.api.preferences import is_strict
 from service.api.rate_limits import Allowance, RateLimits
@@ -65,7 +66,7 @@ class Gate:
         *,
         routes: Routes,
         openapi: bytes,
-        pages: Pages | None,
+        pages: Sequence[Page],
         authentication: Authentication,
         rate_limits: RateLimits,
         origins: Origins,
@@ -118,10 +119,11 @@ class Gate:
         if progress.route == OPENAPI_PATH:
             _require_read(request)
             return self._openapi
-        if self._pages is not None and (file := self._pages.find(path)) is not None:
-            progress.route = TIMELINE_PATH
-            _require_read(request)
-            return file
+        for page in self._pages:
+            if (file := page.find(path)) is not None:
+                progress.route = page.path
+                _require_read(request)
+                return file
         caller = await self._authentication.authenticate(request.headers.get("Authorization"))
         self._take_allowance(caller, progress)
         route, activity_id = self._routes.find(path)

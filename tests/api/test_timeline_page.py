@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from service.api.pages import TIMELINE_PATH, read_pages
+from service.api.pages import TIMELINE_PATH, read_timeline
 from service.store.mongo import Mongo
 from tests.api.conftest import Api, serving
 
 # What is asked for without a key, by somebody who need not be a friend.
 MAX_BYTES = 60 * 1024
-PAGES = read_pages()
+PAGE = read_timeline()
 
 
 async def fetch(api: Api, path: str, method: str = "GET") -> tuple[int, Mapping[str, str], bytes]:
@@ -33,15 +33,15 @@ async def test_the_page_needs_no_key_and_holds_none(api: Api, path: str) -> None
 
 async def test_every_file_that_one_names_is_there_and_is_kept(api: Api) -> None:
     _, _, page = await fetch(api, f"{TIMELINE_PATH}/")
-    folder = f"{TIMELINE_PATH}/{PAGES.version}/"
+    folder = f"{TIMELINE_PATH}/{PAGE.version}/"
     named = set(re.findall(rf'"{folder}([^"]+)"', page.decode()))
-    for content in PAGES.contents.values():
+    for content in PAGE.contents.values():
         named.update(re.findall(r'from "\./([^"]+)"', content.decode()))
 
-    assert named == set(PAGES.contents)
+    assert named == set(PAGE.contents)
     for name in named:
         status, headers, body = await fetch(api, folder + name)
-        assert (status, body) == (200, PAGES.contents[name])
+        assert (status, body) == (200, PAGE.contents[name])
         assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
         assert headers["X-Content-Type-Options"] == "nosniff"
 
@@ -49,12 +49,12 @@ async def test_every_file_that_one_names_is_there_and_is_kept(api: Api) -> None:
 async def test_a_file_of_another_version_is_not_kept(api: Api) -> None:
     status, headers, body = await fetch(api, f"{TIMELINE_PATH}/0123456789abcdef/main.js")
 
-    assert (status, body) == (200, PAGES.contents["main.js"])
+    assert (status, body) == (200, PAGE.contents["main.js"])
     assert headers["Cache-Control"] == "private, no-cache"
 
 
 async def test_what_is_no_file_of_the_page_is_nothing(api: Api) -> None:
-    for path in ("../pages.py", "/main.js/x", f"/{PAGES.version}/", f"/{PAGES.version}/x.js"):
+    for path in ("../pages.py", "/main.js/x", f"/{PAGE.version}/", f"/{PAGE.version}/x.js"):
         status, _, _ = await fetch(api, TIMELINE_PATH + path)
         assert status == 401
 
@@ -68,7 +68,7 @@ async def test_the_page_may_be_left_out(mongo: Mongo) -> None:
 
 
 def test_the_page_is_small_and_of_this_package_alone() -> None:
-    contents = [PAGES.index.body, *PAGES.contents.values()]
+    contents = [PAGE.index, *PAGE.contents.values()]
 
     assert sum(map(len, contents)) < MAX_BYTES
     for content in contents:
