@@ -135,7 +135,7 @@ def _query_parameter(row: ListingParameter, own_type: ActivityType | None) -> Pa
     description = row.description.removesuffix(_ONE_LEAD)
     if row.default is not None:
         # Said, and not `default`: generated clients would send it, `_skip` beside `_cursor` too.
-        description += f" Otherwise {row.default}."
+        description += f" Default: {row.default}."
     return _parameter(
         row.name,
         "query",

@@ -90,7 +90,6 @@ def build_document() -> dict[str, Any]:
         info=Info(
             title="Activity service",
             version=version("activity-service"),
-            summary="A lead's timeline: activities and email threads, newest first.",
             description=DESCRIPTION,
             contact=Contact(name="Whoever runs this service"),
         ),

@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import async_playwright
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Error, async_playwright
 
 from deploy.local.prerequisites import find_chromium
 from service.store.mongo import Mongo
@@ -119,26 +121,33 @@ async def test_a_good_citizen_waits_and_gives_up_in_time(mongo: Mongo) -> None:
         named["api"].close()
 
 
+async def show_app(_: web.Request) -> web.Response:
+    return web.Response(text="<p>an app</p>", content_type="text/html")
+
+
 async def test_a_page_of_an_allowed_origin_asks(mongo: Mongo) -> None:
-    origin = "http://127.0.0.1:9"
-    async with (
-        serving(mongo, cors_origins=(origin,)) as api,
-        async_playwright() as playwright,
-    ):
-        await api.apply([record(event(activity("Note", id=f"acti_{n}"))) for n in range(3)])
+    app = web.Application()
+    app.router.add_get("/", show_app)
+    async with TestServer(app) as other, async_playwright() as playwright:
+        origin = f"http://127.0.0.1:{other.port}"
         browser = await playwright.chromium.launch(
             executable_path=str(find_chromium()), args=["--no-sandbox"]
         )
         page = await browser.new_page()
-        await page.route(f"{origin}/**", lambda route: route.fulfill(body="<p>app</p>"))
         await page.goto(f"{origin}/")
         call = f"(given) => {{ {blocks('js')} return newest(...given); }}"
-        url = api.url + BASE_PATH
 
-        shown = await page.evaluate(call, [url, await api.key(), "lead_1"])
-        refused = page.evaluate(call, [url, "wrong", "lead_1"])
-
-        assert len(shown["rows"]) == 3
-        with pytest.raises(Exception, match="The API key is not known"):
-            await refused
+        async with serving(mongo, cors_origins=(origin,)) as api:
+            await api.apply([record(event(activity("Note", id=f"acti_{n}"))) for n in range(3)])
+            url, key = api.url + BASE_PATH, await api.key()
+            shown = await page.evaluate(call, [url, key, "lead_1"])
+            with pytest.raises(Error, match="The API key is not known"):
+                await page.evaluate(call, [url, "wrong", "lead_1"])
+            with pytest.raises(Error, match="it names no id"):
+                await page.evaluate(call, [url, key, ""])
+        async with serving(mongo) as api:
+            with pytest.raises(Error, match="Failed to fetch"):
+                await page.evaluate(call, [api.url + BASE_PATH, await api.key(), "lead_1"])
         await browser.close()
+
+    assert len(shown["rows"]) == 3
