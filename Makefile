@@ -63,7 +63,7 @@ schemas: $(INSTALLED) ## examples and schemas of events, from the models (2 s)
 sanitize: $(INSTALLED) ## the compiled modules and their tests under sanitizers (2 min)
 	@$(PYTHON) -m tests.sanitize
 
-faults: $(INSTALLED) ## the long fault matrix, as a table (10 min); SEED=number repeats one
+faults: $(INSTALLED) ## the long fault matrix, as a table; SEED=number repeats one
 	@$(PYTHON) -m tests.ingest.faults $(SEED)
 
 bench: $(INSTALLED) ## every promise of speed; OPTIONS='--part reads' for one
