@@ -17,7 +17,7 @@ help: ## list the targets
 
 install: $(INSTALLED) ## the virtual environment, from the lock file (5 min, once)
 
-demo: $(INSTALLED) ## the whole road with a few hundred events (20 s); ONCE=1 ends by itself
+demo: $(INSTALLED) ## the whole road with a few hundred events (30 s); ONCE=1 ends by itself
 	@$(PYTHON) -m deploy.local.demo $(if $(ONCE),--once)
 
 quick: check ## check, and every test of behaviour that needs no server (under 1 min)

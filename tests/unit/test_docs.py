@@ -115,6 +115,13 @@ def test_every_table_is_shown_once() -> None:
     assert shown == Counter(dict.fromkeys(TABLES, 1))
 
 
+def test_every_folder_of_tests_says_what_it_starts() -> None:
+    folders = {path.parent for path in (ROOT / "tests").glob("*/__init__.py")}
+
+    rows = re.findall(r"^\| `(tests/\w+)` \|", read(ROOT / "CONTRIBUTING.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(path.relative_to(ROOT).as_posix() for path in folders)
+
+
 def test_every_code_of_a_dead_letter_is_explained_once() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", read(ROOT / "docs/events.md"), re.MULTILINE)
 
