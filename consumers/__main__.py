@@ -15,8 +15,8 @@ from consumers.cluster import ClientComplaints, quiet_client, require_kafka
 from consumers.connections import recognize_lost_connections
 from consumers.diagnosis import examine_kafka
 from consumers.documents import asyncapi, schema
-from consumers.header_names import read_any_header_name
 from consumers.process import consume
+from consumers.quarantine import MAX_PAUSE_SECONDS
 from consumers.replay import (
     Replay,
     Selection,
@@ -40,6 +40,8 @@ from service.settings import (
     read_section,
 )
 from service.store.diagnosis import CONSUMER_RIGHTS, examine_mongo
+from service.store.mongo import connect, require_mongo
+from service.store.skips import decide_skip
 
 Result = TypeVar("Result")
 
@@ -48,7 +50,6 @@ COMPLAINT_INTERVAL_SECONDS = 30.0
 
 @click.group(cls=Commands, help="Activity events from Kafka into MongoDB.")
 def main() -> None:
-    read_any_header_name()
     recognize_lost_connections()
 
 
@@ -83,6 +84,28 @@ def _examine() -> list[Finding]:
             return found + await examine_kafka(kafka, retention)
 
     return asyncio.run(examine())
+
+
+@main.command(help="Let the consumers pass over what they cannot read at OFFSET.")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+def skip(topic: str, partition: int, offset: int) -> None:
+    kafka = read_section(KafkaSettings)
+    mongo_settings = read_section(MongoSettings)
+    _configure_logging()
+
+    async def decide() -> None:
+        async with connect(mongo_settings) as mongo:
+            await require_mongo(mongo)
+            await decide_skip(mongo, kafka.group_id, topic, partition, offset)
+
+    asyncio.run(decide())
+    click.echo(
+        f"the consumers of {kafka.group_id} pass over {topic}[{partition}]@{offset} with their next"
+        f" try, within {MAX_PAUSE_SECONDS:.0f} seconds",
+        err=True,
+    )
 
 
 @main.group(help="Records that could not be applied.")
@@ -137,6 +160,8 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
     count = len(plan.attempts)
     if plan.lost:
         click.echo(f"{plan.lost} dead letters name no existing topic: passed over", err=True)
+    if plan.packed:
+        click.echo(f"{plan.packed} dead letters are batches too large: passed over", err=True)
     if plan.bare:
         click.echo(f"{plan.bare} dead letters have no value: passed over", err=True)
     if dry_run:

@@ -1,6 +1,7 @@
 """Records that are written together."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
+from consumers.fuse import Judged
 from consumers.positions import Span
-from consumers.records import is_replayed, parse_record
+from consumers.records import is_long, is_replayed, parse_record, to_size
+from service.activities.events import Ignored
 from service.errors import Rejected
 from service.store.writes import EncodedChange, Outcome
 
@@ -58,22 +61,55 @@ class Batch:
     refusals: list[Refusal] = field(default_factory=list)
     is_set_apart: bool = False
     spans: list[Span] = field(default_factory=list)
-    _judged: list[int] = field(default_factory=list)
+    _judged: list[tuple[int, str | None]] = field(default_factory=list)
     _revisions: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         return self.size >= self.limits.max_records or self.bytes >= self.limits.max_bytes
 
-    def fill(self, records: Sequence[ConsumerRecord], start: int) -> int:
-        """Take records from `start` on until the batch is full; answers the place of the next."""
+    def fill(
+        self, records: Sequence[ConsumerRecord], start: int, turn_seconds: float = math.inf
+    ) -> int:
+        """Parse and take records from `start` on until the batch is full, the turn is over, or a
+        record is long and not the first; answers the place of the next."""
+        end = time.monotonic() + turn_seconds
+        for place in range(start, len(records)):
+            record = records[place]
+            if self.is_full or (place > start and (is_long(record) or time.monotonic() > end)):
+                return place
+            self.take(record, self.parse(record))
+        return len(records)
+
+    def parse(self, record: ConsumerRecord) -> EncodedChange | Ignored | Rejected:
+        """What becomes of a record. A defect of ours is told with its place, and raised."""
+        try:
+            return parse_record(record, self.limits.max_record_bytes)
+        except Exception:
+            position = (record.topic, record.partition, record.offset)
+            logger.error("a defect while parsing %s, partition %d, offset %d", *position)
+            raise
+
+    def take(self, record: ConsumerRecord, outcome: EncodedChange | Ignored | Rejected) -> None:
+        """Take one record, of which this has become."""
         if not self.size:
             self.opened = time.monotonic()
-        for place in range(start, len(records)):
-            if self.is_full:
-                return place
-            self._take(records[place])
-        return len(records)
+        number = self.size
+        self.size += 1
+        self.bytes += to_size(record)
+        organization_id = None
+        if isinstance(outcome, EncodedChange):
+            organization_id = outcome.organization_id
+            self._add(Entry(number, record, outcome))
+        elif isinstance(outcome, Rejected):
+            self.refusals.append(Refusal(number, record, outcome))
+            if outcome.code == "unknown_type":
+                return
+        else:
+            self.ignored.append(record)
+            return
+        if not is_replayed(record):
+            self._judged.append((number, organization_id))
 
     def newest(self) -> list[Entry]:
         """The newest revision of each activity."""
@@ -109,33 +145,14 @@ class Batch:
         """The changes behind the newest of their activity: older ones, or that very one again."""
         return _overtaken(self._revisions)
 
-    def judged(self) -> list[bool]:
-        """For the fuse: whether it is a dead letter, of each record that counts there, in order.
-        Ignored, `unknown_type` and replayed records count nowhere (contract 1.6)."""
-        dead = {refusal.number for refusal in self.refusals}
-        return [number in dead for number in self._judged]
-
-    def _take(self, record: ConsumerRecord) -> None:
-        number = self.size
-        self.size += 1
-        self.bytes += len(record.value or b"")
-        try:
-            outcome = parse_record(record, self.limits.max_record_bytes)
-        except Exception:
-            position = (record.topic, record.partition, record.offset)
-            logger.error("a defect while parsing %s, partition %d, offset %d", *position)
-            raise
-        if isinstance(outcome, EncodedChange):
-            self._add(Entry(number, record, outcome))
-        elif isinstance(outcome, Rejected):
-            self.refusals.append(Refusal(number, record, outcome))
-            if outcome.code == "unknown_type":
-                return
-        else:
-            self.ignored.append(record)
-            return
-        if not is_replayed(record):
-            self._judged.append(number)
+    def judged(self) -> list[Judged]:
+        """For the fuse: each record that counts there, in order. Ignored, `unknown_type` and replayed
+        records count nowhere (contract 1.6)."""
+        dead = {refusal.number: refusal.rejected.organization_id for refusal in self.refusals}
+        return [
+            Judged(number in dead, dead.get(number, organization_id))
+            for number, organization_id in self._judged
+        ]
 
     def _add(self, entry: Entry) -> None:
         revisions = self._revisions.setdefault(_key(entry.change), [])

@@ -13,7 +13,8 @@ from aiokafka.structs import RecordMetadata
 from consumers.batch import Refusal
 from consumers.cluster import to_client_options
 from consumers.deadlines import within
-from consumers.records import ATTEMPT_HEADER, to_attempt
+from consumers.reading import PackedBatch
+from consumers.records import ATTEMPT_HEADER, to_attempt, to_first_offset
 from consumers.refusals import is_refusal
 from service.errors import Rejected
 from service.settings import KafkaSettings
@@ -29,6 +30,7 @@ MESSAGE_HEADER = "__connect.errors.exception.message"
 CODE_HEADER = "activity.error.code"
 ORGANIZATION_HEADER = "activity.organization_id"
 EVENT_HEADER = "activity.event_id"
+RECORDS_HEADER = "activity.batch.records"
 ADDED_HEADERS = frozenset(
     {
         TOPIC_HEADER,
@@ -40,6 +42,7 @@ ADDED_HEADERS = frozenset(
         CODE_HEADER,
         ORGANIZATION_HEADER,
         EVENT_HEADER,
+        RECORDS_HEADER,
         ATTEMPT_HEADER,
     }
 )
@@ -151,17 +154,18 @@ def to_letter(refusal: Refusal, topic: str) -> Letter:
 
 def to_headers(refusal: Refusal) -> Headers:
     """The record's own headers, and ours that say why; a name of ours that it carries is replaced."""
-    record, rejected = refusal.record, refusal.rejected
+    record, rejected, packed = refusal.record, refusal.rejected, refusal.record.value
     ours = {
         TOPIC_HEADER: record.topic,
         PARTITION_HEADER: str(record.partition),
-        OFFSET_HEADER: str(record.offset),
+        OFFSET_HEADER: str(to_first_offset(record)),
         STAGE_HEADER: "VALUE_CONVERTER",
         CLASS_HEADER: f"{Rejected.__module__}.{Rejected.__qualname__}",
         MESSAGE_HEADER: rejected.message,
         CODE_HEADER: rejected.code,
         ORGANIZATION_HEADER: rejected.organization_id,
         EVENT_HEADER: rejected.event_id,
+        RECORDS_HEADER: str(packed.records) if isinstance(packed, PackedBatch) else None,
         ATTEMPT_HEADER: str(to_attempt(record) + 1),
     }
     added = [(name, text.encode()) for name, text in ours.items() if text is not None]

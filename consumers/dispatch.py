@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from consumers.dead_letters import ADDED_HEADERS, MESSAGE_HEADER, DeadLetterProducer, Letter
+from consumers.records import to_first_offset
 from consumers.refusals import is_refusal
 from service.observability import DEAD_LETTERS_WITHOUT_VALUE
 
@@ -23,7 +24,8 @@ class BareLetter(Letter):
 
     @property
     def key(self) -> bytes:
-        return f"{self.record.topic}[{self.record.partition}]@{self.record.offset}".encode()
+        offset = to_first_offset(self.record)
+        return f"{self.record.topic}[{self.record.partition}]@{offset}".encode()
 
     @property
     def value(self) -> None:

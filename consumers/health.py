@@ -24,6 +24,7 @@ class Health:
     def __init__(self) -> None:
         self._outages: dict[Cause, dict[object, str]] = {}
         self._began: dict[Cause, float] = {}
+        self._apart: dict[str, str] = {}
         self._last_turn: float | None = None
         self.has_joined = False
 
@@ -61,6 +62,17 @@ class Health:
 
     def is_out(self, cause: Cause) -> bool:
         return cause in self._outages
+
+    def set_apart(self, partition: str, reason: str) -> None:
+        """It cannot be read; the others can, so the process stays ready."""
+        self._apart[partition] = reason
+
+    def take_back(self, partition: str) -> None:
+        self._apart.pop(partition, None)
+
+    def note(self) -> str | None:
+        """Which partitions are not read, and why."""
+        return f"ok, but for {'; '.join(self._apart.values())}" if self._apart else None
 
     def turn(self) -> None:
         """The loop has come round."""

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.health import Health
 from consumers.pipeline import Pipeline
+from consumers.reading import Consumer, Fault
 from service.observability import LAG_RECORDS, LAG_SECONDS, OLDEST_RECORD_SECONDS
 
 INTERVAL_SECONDS = 2.0
@@ -24,7 +25,7 @@ class Lag:
         self._waiting: dict[TopicPartition, tuple[int, float]] = {}
         self._answered = time.monotonic()
 
-    async def watch(self, consumer: AIOKafkaConsumer, pipeline: Pipeline) -> None:
+    async def watch(self, consumer: Consumer, pipeline: Pipeline) -> None:
         """Raises `KafkaError` where no answer comes for minutes, or no record though there are some:
         whatever has died inside the client, only a fresh one helps."""
         self._answered = time.monotonic()
@@ -36,15 +37,18 @@ class Lag:
         finally:
             _forget()
 
-    async def _measure(self, consumer: AIOKafkaConsumer, pipeline: Pipeline) -> None:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                ends = await consumer.end_offsets(consumer.assignment())
-        except (KafkaError, TimeoutError) as error:
-            self._health.fail("kafka", str(error) or "no answer")
+    async def _measure(self, consumer: Consumer, pipeline: Pipeline) -> None:
+        partitions = consumer.assignment()
+        ends, faults = await consumer.ask(consumer.end_offsets, partitions, ANSWER_SECONDS)
+        if faults and not ends:
+            self._health.fail("kafka", next(iter(faults.values())))
             if time.monotonic() - self._answered > STALL_SECONDS:
-                raise KafkaError(f"no answer for {STALL_SECONDS} seconds") from error
+                raise KafkaError(f"no answer for {STALL_SECONDS} seconds")
             return
+        for partition, reason in faults.items():
+            if partition not in consumer.faults and partition in consumer.assignment():
+                reached = pipeline.positions.reached(partition) or 0
+                consumer.fail(partition, Fault(reached, reason))
         self._answered = time.monotonic()
         if ends:
             self._health.recover("kafka")

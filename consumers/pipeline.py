@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from consumers.batch import Batch, BatchLimits
 from consumers.deadlines import cancel, within
 from consumers.positions import Positions
+from consumers.records import is_long
 from service.errors import ActivityError, StoreError
 from service.observability import BYTES_IN_FLIGHT
 from service.settings import IngestSettings
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A batch that is not full waits so long for the next records of a backlog.
 BACKLOG_PATIENCE_SECONDS = 0.05
+# So long records are parsed in one go; then whatever else the process does has its turn.
+TURN_SECONDS = 0.02
 
 Write = Callable[[Batch], Coroutine[Any, Any, None]]
 Fail = Callable[[BaseException], None]
@@ -31,7 +34,6 @@ class Pipeline:
 
     Batches size themselves: with nothing being written a record goes at once; while writes are in
     flight it waits up to the batch's age for company; behind a backlog every batch is full.
-    `take` never waits, so whoever fetches knows that a position it sees is a position taken here.
     `fail` is told what a write raised: a blown fuse, or a defect.
     """
 
@@ -47,6 +49,8 @@ class Pipeline:
         self._is_behind = False
         self._writes: dict[asyncio.Task[None], Batch] = {}
         self._changed = asyncio.Event()
+        self._drops = 0
+        self._turn_began = 0.0
         self.positions = Positions()
 
     @property
@@ -63,19 +67,23 @@ class Pipeline:
         """A batch that was set apart takes nobody's place."""
         return sum(not batch.is_set_apart for batch in self._writes.values())
 
-    def take(
+    async def take(
         self,
         fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]],
         *,
         is_behind: bool = False,
     ) -> None:
-        """Parse records and put them on their way. With `is_behind` more are sure to come at once,
-        and a batch that is not full waits for them."""
+        """Parse records and put them on their way, without holding the event loop for long. With
+        `is_behind` more are sure to come at once, and a batch that is not full waits for them.
+
+        What is dropped meanwhile takes the rest with it.
+        """
         self._is_behind = is_behind
+        drops = self._drops
         for partition, records in fetched.items():
             taken = 0
-            while taken < len(records):
-                taken = self._take_some(partition, records, taken)
+            while taken < len(records) and drops == self._drops:
+                taken = await self._take_some(partition, records, taken)
         self._start_writes()
 
     def patience_seconds(self, idle_seconds: float) -> float:
@@ -110,21 +118,37 @@ class Pipeline:
         await cancel(self._writes)
 
     def drop_waiting(self) -> None:
-        """Forget what has not begun to be written."""
+        """Forget what has not begun to be written, or is being taken."""
+        self._drops += 1
         self._ready.clear()
         self._batch = Batch(self._limits)
         self._note_change()
 
-    def _take_some(
+    async def _take_some(
         self, partition: TopicPartition, records: Sequence[ConsumerRecord], start: int
     ) -> int:
+        """Answers the place of the next one. Nothing is awaited between a record and its span."""
+        first, drops = records[start], self._drops
+        outcome = None
+        if is_long(first):
+            outcome = await asyncio.to_thread(self._batch.parse, first)
+            if drops != self._drops:
+                return start
         if self._batch.is_full:
             self._ready.append(self._batch)
             self._batch = Batch(self._limits)
-        end = self._batch.fill(records, start)
-        first, last = records[start], records[end - 1]
-        span = self.positions.open(partition, first.offset, last.offset, first.timestamp)
+        if outcome is None:
+            end = self._batch.fill(records, start, TURN_SECONDS)
+        else:
+            self._batch.take(first, outcome)
+            end = start + 1
+        span = self.positions.open(
+            partition, first.offset, records[end - 1].offset, first.timestamp
+        )
         self._batch.spans.append(span)
+        if time.monotonic() > self._turn_began + TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turn_began = time.monotonic()
         return end
 
     def _start_writes(self) -> None:

@@ -3,28 +3,35 @@
 import asyncio
 import logging
 
+from aiokafka import TopicPartition
+
 from consumers.cluster import check_cluster, quiet_client
+from consumers.connections import Connection
 from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel, unless, within
 from consumers.fuse import Fuse
 from consumers.health import Health
 from consumers.patience import Patience
+from consumers.quarantine import Quarantine
 from consumers.runner import Runner
 from consumers.writer import Writer
 from service.commands import log_start
-from service.errors import StoreError
+from service.errors import Halted, StoreError
 from service.garbage import collect_rarely
 from service.observability import RECORDS, count_by, probe_server
 from service.settings import IngestSettings, KafkaSettings, MongoSettings
 from service.signals import stop_on_signal
 from service.store.indexes import check_indexes
 from service.store.mongo import Mongo, connect, require_mongo
+from service.store.skips import is_skipped
 
 logger = logging.getLogger("consumers")
 
 _SECRETS = {"sasl_username", "sasl_password"}
 # How often the store is looked at while nothing is written, or nothing may be.
 LOOK_SECONDS = 2.0
+# Brokers may learn of a new password one after the other.
+REFUSED_LOGIN_SECONDS = 30.0
 
 
 async def consume(
@@ -36,7 +43,10 @@ async def consume(
         async with (
             connect(mongo_settings) as mongo,
             probe_server(
-                port=ingest.operations_port, is_alive=health.is_alive, is_ready=health.is_ready
+                port=ingest.operations_port,
+                is_alive=health.is_alive,
+                is_ready=health.is_ready,
+                note=health.note,
             ) as port,
         ):
             with quiet_client():
@@ -71,11 +81,20 @@ async def work(
             retry_max_seconds=ingest.retry_max_seconds,
             stop=stop,
         )
-        runner = Runner(kafka, ingest, writer.write, health)
+
+        async def is_decided(partition: TopicPartition, offset: int) -> bool:
+            place = partition.topic, partition.partition, offset
+            return await is_skipped(mongo, kafka.group_id, *place)
+
+        quarantine = Quarantine(health, is_decided)
+        runner = Runner(kafka, ingest, writer.write, health, quarantine)
         await _await_indexes(mongo, health, stop)
-        watch = asyncio.create_task(_watch_store(mongo, health), name="watch store")
-        run = asyncio.create_task(runner.run(stop), name="run")
-        done, late = await asyncio.wait({run, watch}, return_when=asyncio.FIRST_COMPLETED)
+        parts = {
+            asyncio.create_task(_watch_store(mongo, health), name="watch store"),
+            asyncio.create_task(_watch_logins(), name="watch logins"),
+            asyncio.create_task(runner.run(stop), name="run"),
+        }
+        done, late = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         await cancel(late)
         for task in done:
             task.result()
@@ -92,6 +111,17 @@ async def _watch_store(mongo: Mongo, health: Health) -> None:
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         await _look(mongo, health)
+
+
+async def _watch_logins() -> None:
+    """Raises `Halted` where Kafka lets this process in no more: a start reads the files again."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if Connection.logins.refused_seconds >= REFUSED_LOGIN_SECONDS:
+            raise Halted(
+                "ACTIVITY_KAFKA_SASL_USERNAME, ACTIVITY_KAFKA_SASL_PASSWORD: Kafka has refused them"
+                f" for {REFUSED_LOGIN_SECONDS:.0f} seconds"
+            )
 
 
 async def _look(mongo: Mongo, health: Health) -> bool:

@@ -1,12 +1,14 @@
 """Dead letters read again: to be looked at, or published once more (contract 1.6)."""
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from consumers.cluster import to_client_options
 from consumers.dead_letters import (
@@ -22,14 +24,19 @@ from consumers.dead_letters import (
     to_original_headers,
     to_text,
 )
+from consumers.reading import Consumer
 from consumers.records import ATTEMPT_HEADER, to_attempt
 from service.errors import StartError
-from service.settings import KafkaSettings
+from service.settings import MEBIBYTE, KafkaSettings
+
+log = logging.getLogger(__name__)
 
 # A dead letter may have 13 MiB, and a replay runs beside the consumer, in its container.
 _MAX_TOGETHER_RECORDS = 200
 _MAX_TOGETHER_BYTES = 4 * 1024 * 1024
 _POLL_MILLISECONDS = 500
+# A letter holds a record of a batch that was unpacked, and what was too much for that it holds packed.
+_MAX_LETTERS_BYTES = 2048 * MEBIBYTE
 
 Digest = bytes
 
@@ -52,11 +59,13 @@ class Selection:
 class Plan:
     """Each distinct record (topic, key, value), with the highest attempt that a dead letter of it
     has seen. `lost` counts those that do not say which existing topic they are from, `bare` those
-    that hold no value, since the dead-letter topic refused it."""
+    that hold no value, since the dead-letter topic refused it, and `packed` those that hold a batch
+    which was too large to be unpacked."""
 
     attempts: dict[Digest, int]
     lost: int = 0
     bare: int = 0
+    packed: int = 0
 
 
 @dataclass(slots=True)
@@ -80,10 +89,22 @@ async def find_dead_letters(
             fetched = await consumer.getmany(
                 timeout_ms=_POLL_MILLISECONDS, max_records=_MAX_TOGETHER_RECORDS
             )
+            _pass_over_damage(consumer)
             for partition, records in fetched.items():
                 for record in records:
                     if record.offset < ends[partition] and selection.holds(record):
                         yield record
+
+
+def _pass_over_damage(consumer: Consumer) -> None:
+    """Raises `KafkaError` where a partition cannot be read, and nobody knows what to pass over."""
+    for partition, fault in list(consumer.faults.items()):
+        where = f"{partition.topic}[{partition.partition}]@{fault.offset}"
+        if fault.next_offset is None:
+            raise KafkaError(f"{where}: {fault.reason}")
+        log.warning("passed over %s: %s", where, fault.reason)
+        consumer.seek(partition, fault.next_offset)
+        consumer.retry(partition)
 
 
 async def get_dead_letter(
@@ -108,6 +129,9 @@ async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
             continue
         if record.value is None:
             plan.bare += 1
+            continue
+        if to_text(record, CODE_HEADER) == "batch_too_large":
+            plan.packed += 1
             continue
         digest = to_digest(record)
         plan.attempts[digest] = max(plan.attempts.get(digest, 1), to_attempt(record))
@@ -211,9 +235,10 @@ async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     topic = kafka.dead_letter_topic
     if topic not in await _find_topics(kafka):
         raise StartError(f"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic {topic}")
-    consumer = AIOKafkaConsumer(
+    consumer = Consumer(
         topic,
         **to_client_options(kafka),
+        max_unpacked_bytes=_MAX_LETTERS_BYTES,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,

@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import (
-    AIOKafkaConsumer,
     ConsumerRebalanceListener,
     ConsumerRecord,
     TopicPartition,
 )
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from consumers.cluster import to_client_options
 from consumers.deadlines import cancel, unless, within
@@ -20,6 +24,9 @@ from consumers.lag import Lag
 from consumers.membership import Membership
 from consumers.pipeline import Pipeline, Write
 from consumers.positions import Positions
+from consumers.quarantine import Quarantine
+from consumers.reading import Consumer
+from consumers.resuming import Resuming
 from consumers.turns import Turns
 from service.errors import Halted
 from service.observability import COMMITS, PARTITIONS_ASSIGNED, PARTITIONS_PAUSED, REBALANCES
@@ -47,7 +54,12 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     """
 
     def __init__(
-        self, kafka: KafkaSettings, ingest: IngestSettings, write: Write, health: Health
+        self,
+        kafka: KafkaSettings,
+        ingest: IngestSettings,
+        write: Write,
+        health: Health,
+        quarantine: Quarantine,
     ) -> None:
         self._kafka = kafka
         self._ingest = ingest
@@ -56,9 +68,13 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._pipeline = Pipeline(ingest, write, self._fail)
         self._membership = Membership(kafka.group_instance_id)
         self._lag = Lag(health)
+        self._quarantine = quarantine
+        self._resuming = Resuming(kafka.topics)
         self._turns = Turns()
-        self._consumer: AIOKafkaConsumer = None
+        self._consumer: Consumer = None  # type: ignore[assignment]  # until there is a member
         self._is_holding = False
+        # Between fetched and taken the consumer's positions are ahead of ours.
+        self._is_taking = False
         # Whether everything before the consumer's positions was taken: not after a fetch that
         # failed, and not from a revocation, which drops records, to the next assignment.
         self._trusts_positions = False
@@ -93,11 +109,11 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._pipeline.positions = Positions()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Pauses do not survive a rebalance: renew them."""
+        """Pauses do not survive a rebalance: renew them. Nothing is read before it is settled from
+        where."""
         self._trusts_positions = True
         self._turns = Turns()
-        if self._is_holding:
-            self._consumer.pause(*assigned)
+        self._consumer.unsettle(assigned)
         self._health.has_joined = True
         self._health.recover("kafka")
         REBALANCES.inc()
@@ -106,7 +122,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     @asynccontextmanager
     async def _member(self) -> AsyncIterator[None]:
-        self._consumer = new_consumer(self._kafka)
+        self._consumer = new_consumer(self._kafka, self._ingest.max_unpacked_bytes)
         try:
             yield
         finally:
@@ -127,6 +143,10 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             asyncio.create_task(self._fetch(), name="fetch"),
             asyncio.create_task(self._commit_regularly(), name="commit"),
             asyncio.create_task(self._lag.watch(self._consumer, self._pipeline), name="lag"),
+            asyncio.create_task(self._resuming.watch(self._consumer), name="resume"),
+            asyncio.create_task(
+                self._quarantine.watch(self._consumer, lambda: self._is_holding), name="quarantine"
+            ),
         }
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +167,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _hold(self) -> None:
         """Fetch nothing, and stay a member: with all partitions paused the fetch goes on."""
-        self._is_holding = True
+        self._is_holding = self._consumer.is_held = True
         self._consumer.pause(*self._consumer.assignment())
         PARTITIONS_PAUSED.set(len(self._consumer.paused()))
         try:
@@ -155,12 +175,11 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self._health.turn()
                 await self._poll()
         finally:
-            self._is_holding = False
+            self._is_holding = self._consumer.is_held = False
             self._consumer.resume(*self._consumer.assignment())
             PARTITIONS_PAUSED.set(0)
 
     async def _poll(self) -> None:
-        """From fetched to taken nothing is awaited: a position seen elsewhere is one taken here."""
         seconds = self._pipeline.patience_seconds(POLL_SECONDS)
         try:
             with self._health.waiting():
@@ -168,10 +187,13 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     timeout_ms=seconds * 1000, max_records=MAX_FETCHED_RECORDS
                 )
             behind = {one for one, records in fetched.items() if self._is_behind(one, records)}
-            self._pipeline.take(fetched, is_behind=bool(behind))
-        except Exception:
+            self._is_taking = True
+            await self._pipeline.take(fetched, is_behind=bool(behind))
+        except BaseException:  # cancelled, too: then some of it was not taken
             self._trusts_positions = False
             raise
+        finally:
+            self._is_taking = False
         if not self._is_holding:
             self._take_turns(fetched, behind)
 
@@ -214,7 +236,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """The ends of transactions have offsets, too, but are no records that could be taken."""
         for partition in self._consumer.assignment():
             position = await within(POLL_SECONDS, self._position(partition))
-            if position is not None and self._trusts_positions:
+            if position is not None and self._trusts_positions and not self._is_taking:
                 self._pipeline.positions.skip(partition, position)
 
     async def _position(self, partition: TopicPartition) -> int | None:
@@ -236,8 +258,14 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         outcome = "committed"
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
-                await self._consumer.commit(dict(positions))
+                await self._consumer.commit(self._resuming.marked(positions))
             current.committed(positions)
+        except TopicAuthorizationFailedError as error:  # the others are committed all the same
+            outcome = "failed"
+            (refused,) = error.args
+            current.committed(
+                {one: at for one, at in positions.items() if one.topic not in refused}
+            )
         except (CommitFailedError, IllegalStateError):
             outcome = "lost"
         except (KafkaError, TimeoutError) as error:
@@ -268,7 +296,7 @@ class Runner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await asyncio.shield(self._failure)
 
 
-def new_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
+def new_consumer(kafka: KafkaSettings, max_unpacked_bytes: int) -> Consumer:
     """Reads only what transactions have committed; commits nothing by itself.
 
     A broker answers a fetch as soon as it has anything, so its longest wait costs no latency; it is
@@ -277,8 +305,9 @@ def new_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
     A rebalance waits for the slowest member, so its time exceeds what a member takes to revoke, and
     a request that joins must be allowed to wait for it.
     """
-    return AIOKafkaConsumer(
+    return Consumer(
         **to_client_options(kafka),
+        max_unpacked_bytes=max_unpacked_bytes,
         group_id=kafka.group_id,
         group_instance_id=kafka.group_instance_id,
         isolation_level="read_committed",

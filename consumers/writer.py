@@ -25,6 +25,7 @@ from consumers.fuse import Fuse
 from consumers.health import Cause, Health
 from consumers.notices import Notices
 from consumers.patience import Patience, Refused
+from consumers.records import to_first_offset
 from service.errors import Rejected, RejectionCode, StoreError, StoreUnavailable
 from service.observability import (
     BATCH_RECORDS,
@@ -310,7 +311,7 @@ def _to_details(refusal: Refusal) -> dict[str, object]:
     return {
         "topic": refusal.record.topic,
         "partition": refusal.record.partition,
-        "offset": refusal.record.offset,
+        "offset": to_first_offset(refusal.record),
         "code": refusal.rejected.code,
         "reason": refusal.rejected.message,
         "organization": refusal.rejected.organization_id,

@@ -31,6 +31,7 @@ RejectionCode = Literal[
     "id_mismatch",
     "organization_mismatch",
     "too_large",
+    "batch_too_large",
     "refused",
 ]
 

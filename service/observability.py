@@ -95,6 +95,12 @@ RECORDS_PUT_OFF = Gauge(
     "Records that MongoDB refuses while it takes others: tried again, and a dead letter `refused` in"
     " the end. Not zero: the log names each, with the server's reason.",
 )
+FUSE_HELD = Gauge(
+    "activity_fuse_held",
+    "1 for the organization whose faulty records alone would have blown the fuse: its producer is"
+    " broken. Its records are set aside, those of the others go on.",
+    ["organization"],
+)
 BATCH_RECORDS = Histogram(
     "activity_batch_records",
     "Records of one batch. Large: there is a backlog.",
@@ -138,6 +144,24 @@ RETRIES = Counter(
 PARTITIONS_PAUSED = Gauge(
     "activity_partitions_paused", "Partitions held back. Not zero for long: an outage."
 )
+PARTITIONS_UNREADABLE = Gauge(
+    "activity_partitions_unreadable",
+    "1 for a partition that is set apart because it cannot be read; the others go on. The log and"
+    " `/readyz` say why.",
+    ["topic", "partition"],
+)
+RECORDS_SKIPPED = Counter(
+    "activity_records_skipped",
+    "Records that were never read, by why: expired (retention passed while nobody read them), decided"
+    " (`activity-consumers skip`). A rise: they are lost here; see the log for which.",
+    ["topic", "reason"],
+)
+POSITIONS_RESET = Counter(
+    "activity_positions_reset",
+    "Committed positions that Kafka does not hold any more, by why: expired (retention has passed),"
+    " recreated (another topic of the same name), truncated. A rise: see the log for what is missing.",
+    ["topic", "reason"],
+)
 PARTITIONS_ASSIGNED = Gauge("activity_partitions_assigned", "Partitions this member works on.")
 REBALANCES = Counter(
     "activity_rebalances", "Assignments received. A rise without deployments: members flap."
@@ -178,16 +202,18 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 @asynccontextmanager
-async def probe_server(*, port: int, is_alive: Check, is_ready: Check) -> AsyncIterator[int]:
+async def probe_server(
+    *, port: int, is_alive: Check, is_ready: Check, note: Callable[[], str | None] = lambda: None
+) -> AsyncIterator[int]:
     """Serve `/healthz`, `/readyz` and `/metrics` on every interface; yields the port in use.
 
-    A check returns None when all is well, else the reason, which becomes a 503. Raises
-    `StartError` where the port is taken.
+    A check returns None when all is well, else the reason, which becomes a 503; `note` says what is
+    not well all the same. Raises `StartError` where the port is taken.
     """
 
     async def answer(check: Check) -> web.Response:
         reason = await check()
-        return web.Response(text=reason or "ok", status=503 if reason else 200)
+        return web.Response(text=reason or note() or "ok", status=503 if reason else 200)
 
     async def metrics(_: web.Request) -> web.Response:
         READY.set(await is_ready() is None)

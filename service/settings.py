@@ -216,6 +216,12 @@ class IngestSettings(Section):
     max_record_bytes: int = Field(
         4 * MEBIBYTE, ge=1024, le=12 * MEBIBYTE, description="a larger record is `too_large`"
     )
+    max_unpacked_bytes: int = Field(
+        64 * MEBIBYTE,
+        ge=16 * MEBIBYTE,
+        le=1024 * MEBIBYTE,
+        description="a batch that would unpack to more is one dead letter, `batch_too_large`",
+    )
     batch_max_records: int = Field(2000, ge=1, le=10_000, description="records written together")
     batch_max_bytes: int = Field(
         4 * MEBIBYTE, ge=1024, le=64 * MEBIBYTE, description="bytes of records written together"

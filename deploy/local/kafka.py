@@ -72,6 +72,17 @@ class KafkaServer(Server):
     def bootstrap_servers(self) -> str:
         return self.addresses["PLAINTEXT"]
 
+    def join(self, other: "KafkaServer", node_id: int) -> None:
+        """Be a further broker of that one's cluster, from the first start on."""
+        address = f"PLAINTEXT://{self.bootstrap_servers}"
+        self._properties = {
+            "process.roles": "broker",
+            "node.id": str(node_id),
+            "controller.quorum.voters": f"1@{other._controller}",
+            "listeners": address,
+            "advertised.listeners": address,
+        }
+
     async def _prepare(self) -> Sequence[str | Path]:
         java = await asyncio.to_thread(find_java)
         jars = await asyncio.to_thread(find_kafka_jars)

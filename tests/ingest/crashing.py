@@ -29,7 +29,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "read members": (service.store.threads, "read_members"),
     "write threads": (service.store.threads, "write_threads"),
     "clear marks": (service.store.threads, "clear_marks"),
-    "publish dead letters": (DeadLetterProducer, "send"),
+    "publish dead letters": (DeadLetterProducer, "try_each"),
     "commit": (aiokafka.AIOKafkaConsumer, "commit"),
 }
 

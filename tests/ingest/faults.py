@@ -5,6 +5,7 @@
 
 import asyncio
 import random
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -12,14 +13,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.admin import NewTopic, RecordsToDelete
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from consumers.cluster import quiet_client
-from deploy.local.commands import ConsumerProcess
+from deploy.local.commands import ConsumerProcess, run_command
 from deploy.local.folders import run_folder
-from deploy.local.kafka import KafkaServer, create_dead_letter_topic, delete_topics
+from deploy.local.kafka import (
+    KafkaServer,
+    administration,
+    create_dead_letter_topic,
+    delete_topics,
+)
 from deploy.local.mongodb import MongoServer
 from deploy.local.stack import running
 from service.settings import MongoSettings, RetentionSettings
@@ -27,11 +35,13 @@ from service.store.indexes import ensure_indexes
 from service.store.mongo import connect
 from tests.conftest import new_topics
 from tests.factories import BAD_RECORDS, activity, event, realistic_events, record
+from tests.ingest.bombs import MEBIBYTE, any_bombs, send_batch
 from tests.ingest.group import Group, environment, until
 
 CHUNK = 20
 SHARE_OF_POISON = 0.01
 SHARE_OF_REPEATS = 0.05
+MAX_UNPACKED_BYTES = 64 * MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +53,12 @@ class Scale:
     away_seconds: float
     joins: int
     store_timeout_seconds: float
+    bombs: int
 
 
-SHORT = Scale(events=200, kills=2, away_seconds=2.5, joins=2, store_timeout_seconds=1)
-LONG = Scale(events=5000, kills=20, away_seconds=45, joins=60, store_timeout_seconds=5)
+SHORT = Scale(events=200, kills=2, away_seconds=2.5, joins=2, store_timeout_seconds=1, bombs=5)
+LONG = Scale(events=5000, kills=20, away_seconds=45, joins=60, store_timeout_seconds=5, bombs=1000)
+BOMBED_PROCESS_BYTES = 1024 * MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,8 @@ class World:
         there = {(owner, id_): row for owner, rows in stored.items() for id_, row in rows.items()}
         due = {(owner, id_): row for owner, rows in expected.items() for id_, row in rows.items()}
         bad = {value for value, _ in self.group.model.dead_letters}
-        set_aside = {letter.value for letter in await self.group.dead_letters()}
+        letters = await self.group.dead_letters()
+        set_aside = {letter.value for letter in letters if not _is_packed(letter)}
         lost = len(due.keys() - there.keys()) + len(bad - set_aside)
         doubled = len(there.keys() - due.keys()) + len(set_aside - bad)
         stale = sum(there[key] != due[key] for key in there.keys() & due.keys())
@@ -276,6 +289,77 @@ async def writes_blocked(world: World) -> int:
     return 1
 
 
+async def bombs(world: World) -> int:
+    """Small to send, huge to unpack or to parse, between live events, for a process that may have a
+    gibibyte."""
+    world.consumer.kill()
+    world.consumers.clear()
+    consumer = world.add_consumer(ACTIVITY_DEAD_LETTER_MAX_RATIO="1")
+    await consumer.start()
+    limit = (BOMBED_PROCESS_BYTES, BOMBED_PROCESS_BYTES)
+    resource.prlimit(consumer.pid, resource.RLIMIT_DATA, limit)
+    topics = world.group.topics
+
+    async def inject() -> None:
+        for codec, values, headers in any_bombs(world.rng, world.scale.bombs):
+            many: list[tuple[str, bytes | None]] = [("", b"")] * headers
+            await send_batch(
+                topics.bootstrap_servers, topics.names[0], values, codec=codec, headers=many
+            )
+            if sum(len(value or b"") for value in values) <= MAX_UNPACKED_BYTES:
+                for value in values[:1] if len(set(values)) == 1 else values:
+                    world.group.model.apply(value)
+
+    await world.during(1, inject)
+    await world.group.until_worked_off(600)
+    assert consumer.is_running, "the consumer did not survive"
+    return world.scale.bombs
+
+
+async def batch_damaged(world: World) -> int:
+    """One byte on the broker's disk; an operator has it passed over."""
+    topic = world.group.topics.names[0]
+    await world.group.until_worked_off()
+    world.consumer.kill()
+    async with world.group.producer() as producer:
+        sent = await producer.send_and_wait(topic, b'{"damaged": 1}', partition=0)
+    flip_byte(world.kafka_server.folder, topic, b"damaged")
+    await world.consumer.start()
+
+    async def inject() -> None:
+        arguments = ("consumers", "skip", topic, "0", str(sent.offset))
+        await run_command(*arguments, environment=world.settings)
+
+    await world.during(2, inject)
+    return 1
+
+
+async def topic_made_again(world: World) -> int:
+    """While the consumer runs, and with more in it than before."""
+    topics = world.group.topics
+    await world.group.until_worked_off()
+    await make_again(topics.bootstrap_servers, topics.names[0])
+    await world.publish(world.later)
+    return 1
+
+
+async def retention_passed(world: World) -> int:
+    """While the consumer is away: what was never read is told."""
+    topic = world.group.topics.names[0]
+    await world.group.until_worked_off()
+    world.consumer.kill()
+    async with world.group.producer() as producer:
+        sent = [await producer.send_and_wait(topic, b"gone", partition=0) for _ in range(20)]
+    async with administration(world.group.topics.bootstrap_servers) as admin:
+        gone = {TopicPartition(topic, 0): RecordsToDelete(sent[-1].offset + 1)}
+        await admin.delete_records(gone)
+    await world.consumer.start()
+    await world.publish(world.later)
+    await world.group.until_worked_off()
+    assert '"records_missing": 20' in _log(world.consumer)
+    return 20
+
+
 FAULTS: dict[str, Callable[[World], Awaitable[int]]] = {
     fault.__name__: fault
     for fault in (
@@ -291,6 +375,10 @@ FAULTS: dict[str, Callable[[World], Awaitable[int]]] = {
         one_instance_id_twice,
         document_refused,
         writes_blocked,
+        bombs,
+        batch_damaged,
+        topic_made_again,
+        retention_passed,
     )
 }
 
@@ -365,6 +453,32 @@ def _make_log(events: int, rng: random.Random) -> list[bytes | None]:
     rng.shuffle(later)
     padding: list[bytes | None] = [None] * (len(later) - half)
     return [*good[:half], *padding, *later]
+
+
+def flip_byte(folder: Path, topic: str, content: bytes) -> None:
+    """In partition 0, on the disk of the broker, in the one batch that holds this."""
+    (segment,) = folder.glob(f"data/{topic}-0/*.log")
+    stored = segment.read_bytes()
+    place = stored.index(content)
+    with segment.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([stored[place] ^ 1]))
+
+
+async def make_again(bootstrap_servers: str, topic: str) -> None:
+    """Delete a topic and create it under the same name, of two partitions."""
+    await delete_topics(bootstrap_servers, [topic])
+
+    async def is_made() -> bool:
+        async with administration(bootstrap_servers) as admin:
+            answer = await admin.create_topics([NewTopic(topic, 2, 1)])
+        return not answer.topic_errors[0][1]
+
+    await until(is_made)
+
+
+def _is_packed(letter: ConsumerRecord) -> bool:
+    return bool(dict(letter.headers)["activity.error.code"] == b"batch_too_large")
 
 
 def _log(consumer: ConsumerProcess) -> str:

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from consumers.health import Health
 from consumers.process import work
+from consumers.quarantine import Quarantine
 from deploy.local.kafka import administration
 from service.settings import IngestSettings, KafkaSettings
 from service.store.mongo import Mongo
@@ -211,6 +212,15 @@ async def spawn(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+def attentive(health: Health) -> Quarantine:
+    """A quarantine to which no operator has said anything."""
+
+    async def is_never_skipped(partition: TopicPartition, offset: int) -> bool:  # noqa: ARG001
+        return False
+
+    return Quarantine(health, is_never_skipped)
 
 
 async def until(

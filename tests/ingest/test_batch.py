@@ -9,11 +9,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from consumers.batch import Batch, BatchLimits
 from consumers.cluster import ClientComplaints
 from consumers.dead_letters import to_headers
-from consumers.fuse import Fuse
+from consumers.fuse import Fuse, Judged
 from consumers.membership import Membership
 from consumers.positions import Positions
 from consumers.records import MAX_ATTEMPT
@@ -141,8 +142,16 @@ def test_skipped_markers_never_move_a_position_back() -> None:
 
 def judge(fuse: Fuse, are_dead_letters: list[bool]) -> None:
     """As of a batch whose dead letters are published at once."""
-    with fuse.judged(are_dead_letters):
+    with fuse.judged(of_nobody(are_dead_letters)):
         pass
+
+
+def of_nobody(are_dead_letters: list[bool]) -> list[Judged]:
+    return [Judged(one) for one in are_dead_letters]
+
+
+def of(organization_id: str, count: int, *, dead: bool) -> list[Judged]:
+    return [Judged(dead, organization_id)] * count
 
 
 def test_fuse_blows_above_its_ratio_only() -> None:
@@ -172,7 +181,7 @@ def test_fuse_counts_nothing_of_a_batch_that_comes_again() -> None:
     judge(fuse, [True] * 49)
 
     for _ in range(3):
-        with pytest.raises(KafkaError), fuse.judged([True] * 50):
+        with pytest.raises(KafkaError), fuse.judged(of_nobody([True] * 50)):
             raise KafkaError
     judge(fuse, [True] * 50)
 
@@ -184,7 +193,7 @@ def test_fuse_keeps_what_a_batch_that_comes_again_stood_before() -> None:
     fuse = Fuse(0.5)
     judge(fuse, [False] * 900 + [True] * 100)
 
-    with pytest.raises(KafkaError), fuse.judged([False] * 899 + [True]):
+    with pytest.raises(KafkaError), fuse.judged(of_nobody([False] * 899 + [True])):
         raise KafkaError
     judge(fuse, [True] + [False] * 899)
 
@@ -195,8 +204,40 @@ def test_fuse_keeps_what_a_batch_that_comes_again_stood_before() -> None:
 def test_fuse_counts_batches_that_are_still_being_written() -> None:
     fuse = Fuse(0.5)
 
-    with fuse.judged([True] * 99), pytest.raises(Halted, match="100 of the last 100 records"):
+    with (
+        fuse.judged(of_nobody([True] * 99)),
+        pytest.raises(Halted, match="100 of the last 100 records"),
+    ):
         judge(fuse, [True])
+
+
+def held(organization_id: str) -> float | None:
+    return REGISTRY.get_sample_value("activity_fuse_held", {"organization": organization_id})
+
+
+def test_dead_letters_of_one_tenant_among_several_stop_nobody() -> None:
+    fuse = Fuse(0.5)
+
+    with fuse.judged(of("orga_well", 50, dead=False) + of("orga_ill", 900, dead=True)):
+        assert held("orga_ill") == 1
+    with fuse.judged(of("orga_well", 900, dead=False)):
+        assert held("orga_ill") is None
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        of("orga_1", 400, dead=True),
+        of("orga_1", 100, dead=False) + of("orga_1", 400, dead=True),
+        of("orga_1", 200, dead=True) + of("orga_2", 200, dead=True),
+        of("orga_2", 50, dead=False) + of("orga_1", 200, dead=True) + of_nobody([True] * 200),
+        of_nobody([False] * 50) + of("orga_1", 200, dead=True),
+    ],
+    ids=["alone", "alone, some good", "of two", "some of nobody known", "beside nobody known"],
+)
+def test_dead_letters_of_more_than_one_tenant_stop_the_line(records: list[Judged]) -> None:
+    with pytest.raises(Halted), Fuse(0.5).judged(records):
+        pass
 
 
 def test_ignored_unknown_and_replayed_records_count_nowhere() -> None:
@@ -204,7 +245,7 @@ def test_ignored_unknown_and_replayed_records_count_nowhere() -> None:
     batch = filled(None, unknown, b"{", note("acti_1", 1))
     batch.fill([kafka_record(b"{", 9, [("activity.attempt", b"2")])], 0)
 
-    assert batch.judged() == [True, False]
+    assert batch.judged() == [Judged(True), Judged(False, "orga_1")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from consumers.batch import Batch, BatchLimits
 from consumers.dead_letters import DeadLetterProducer
 from consumers.deadlines import cancel
-from consumers.fuse import MIN_DEAD_LETTERS, Fuse
+from consumers.fuse import MIN_DEAD_LETTERS, Fuse, Judged
 from consumers.health import Health
 from consumers.patience import Patience
 from consumers.replay import Replay, Selection, plan_replay, replay
@@ -108,7 +108,10 @@ async def test_refused_document_gives_way_to_the_older_one(group: Group) -> None
 
 def batch_of(*values: bytes) -> Batch:
     batch = Batch(BatchLimits(max_records=60, max_bytes=10**9, max_record_bytes=10**9))
-    batch.fill([ConsumerRecord("t", 0, 0, 0, 0, None, one, None, 0, 1, ()) for one in values], 0)
+    records = [ConsumerRecord("t", 0, 0, 0, 0, None, one, None, 0, 1, ()) for one in values]
+    taken = 0
+    while taken < len(records):
+        taken = batch.fill(records, taken)
     return batch
 
 
@@ -170,6 +173,17 @@ async def test_fuse_stops_the_line_before_it_is_drained(group: Group) -> None:
     assert sum((await group.lag()).values()) == 3000
 
 
+async def test_faulty_producer_of_one_tenant_stops_no_other(group: Group) -> None:
+    ill = [note(f"acti_{number}", organization_id="orga_ill", users=5) for number in range(400)]
+    well = [note(f"acti_{number}") for number in range(50)]
+    await group.publish([*well[:25], *ill, *well[25:]], linger_ms=5)
+
+    async with group.member():
+        await group.until_worked_off()
+
+    await group.check()
+
+
 async def test_one_bad_record_in_a_hundred_does_not_blow_the_fuse(group: Group) -> None:
     values = [b"{" if number % 100 == 0 else note(f"acti_{number}") for number in range(2000)]
     await group.publish(values, linger_ms=5)
@@ -219,9 +233,9 @@ async def test_a_batch_that_comes_again_counts_once_for_the_fuse(
             await cancel([write])
             health.recover("dead_letters")
 
-        with fuse.judged([True] * 99):
+        with fuse.judged([Judged(True)] * 99):
             pass
-        with pytest.raises(Halted), fuse.judged([True]):
+        with pytest.raises(Halted), fuse.judged([Judged(True)]):
             pass
 
 

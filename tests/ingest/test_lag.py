@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import REGISTRY
 
@@ -14,6 +14,7 @@ from consumers.health import Health
 from consumers.lag import Lag
 from consumers.pipeline import Pipeline
 from consumers.positions import Positions
+from consumers.reading import Consumer
 from service.settings import IngestSettings
 from tests.ingest.group import Group, until
 
@@ -38,12 +39,12 @@ async def partitions(group: Group) -> list[TopicPartition]:
 
 
 @pytest.fixture
-async def consumer(
-    group: Group, partitions: list[TopicPartition]
-) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(group: Group, partitions: list[TopicPartition]) -> AsyncIterator[Consumer]:
     # A broker answers nothing else while it waits for records to fetch.
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=group.topics.bootstrap_servers, fetch_max_wait_ms=10
+    consumer = Consumer(
+        max_unpacked_bytes=2**26,
+        bootstrap_servers=group.topics.bootstrap_servers,
+        fetch_max_wait_ms=10,
     )
     await consumer.start()
     consumer.assign(partitions)
@@ -73,7 +74,7 @@ def is_waiting(partition: TopicPartition) -> bool:
 
 
 async def test_records_that_never_come_end_the_watch(
-    consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
+    consumer: Consumer, pipeline: Pipeline, partitions: list[TopicPartition]
 ) -> None:
     take(pipeline.positions, partitions[0], 1)
     take(pipeline.positions, partitions[1], 3)
@@ -83,7 +84,7 @@ async def test_records_that_never_come_end_the_watch(
 
 
 async def test_a_paused_partition_is_not_awaited_and_hides_no_other(
-    consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
+    consumer: Consumer, pipeline: Pipeline, partitions: list[TopicPartition]
 ) -> None:
     other, paused = partitions
     take(pipeline.positions, other, 3)
@@ -100,7 +101,7 @@ async def test_a_paused_partition_is_not_awaited_and_hides_no_other(
 
 
 async def test_a_partition_that_went_away_while_records_waited_is_forgotten(
-    consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
+    consumer: Consumer, pipeline: Pipeline, partitions: list[TopicPartition]
 ) -> None:
     stays, goes = partitions
     take(pipeline.positions, stays, 3)
@@ -122,7 +123,7 @@ async def test_a_partition_that_went_away_while_records_waited_is_forgotten(
 
 
 async def test_a_fresh_member_has_the_whole_time_again(
-    consumer: AIOKafkaConsumer, pipeline: Pipeline, partitions: list[TopicPartition]
+    consumer: Consumer, pipeline: Pipeline, partitions: list[TopicPartition]
 ) -> None:
     take(pipeline.positions, partitions[0], 1)
     take(pipeline.positions, partitions[1], 3)

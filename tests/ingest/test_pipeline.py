@@ -37,7 +37,7 @@ async def test_a_drain_writes_the_batch_that_waited_for_a_backlog(count: int) ->
 
     settings = IngestSettings(batch_max_records=10, max_writes_in_flight=1)
     pipeline = Pipeline(settings, write, failures.append)
-    pipeline.take({PARTITION: records(count)}, is_behind=True)
+    await pipeline.take({PARTITION: records(count)}, is_behind=True)
 
     await pipeline.finish(5)
 
@@ -54,7 +54,7 @@ async def test_a_batch_left_behind_is_no_failure(error: Exception) -> None:
         raise error
 
     pipeline = Pipeline(IngestSettings(), write, failures.append)
-    pipeline.take({PARTITION: records(3)})
+    await pipeline.take({PARTITION: records(3)})
 
     await pipeline.finish(5)
 
@@ -73,7 +73,7 @@ async def test_there_is_no_room_behind_a_full_batch() -> None:
     settings = IngestSettings(batch_max_records=10, max_writes_in_flight=1)
     pipeline = Pipeline(settings, write, failures.append)
 
-    pipeline.take({PARTITION: records(21)})
+    await pipeline.take({PARTITION: records(21)})
     had_room = pipeline.has_room
     may_write.set()
 
@@ -99,7 +99,7 @@ async def test_a_write_that_swallows_its_cancellation_is_cancelled_again(
         await asyncio.Event().wait()
 
     pipeline = Pipeline(IngestSettings(), write, failures.append)
-    pipeline.take({PARTITION: records(3)})
+    await pipeline.take({PARTITION: records(3)})
     await writing.wait()
 
     async with asyncio.timeout(5):

@@ -10,7 +10,7 @@ from consumers.health import Health
 from consumers.runner import Runner
 from service.observability import LAG_RECORDS
 from service.settings import IngestSettings, KafkaSettings
-from tests.ingest.group import Group, until
+from tests.ingest.group import Group, attentive, until
 
 
 @pytest.mark.parametrize("servers", [1, 3])
@@ -29,7 +29,7 @@ async def test_a_member_that_waits_for_brokers_stops_at_once(servers: int) -> No
     async with server:
         port = server.sockets[0].getsockname()[1]
         kafka = KafkaSettings(bootstrap_servers=",".join([f"127.0.0.1:{port}"] * servers))
-        runner = Runner(kafka, IngestSettings(), write, Health())
+        runner = Runner(kafka, IngestSettings(), write, Health(), attentive(Health()))
         run = asyncio.create_task(runner.run(stop))
         await asyncio.wait_for(asked.wait(), 10)
 

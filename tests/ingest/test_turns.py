@@ -15,7 +15,7 @@ from service.settings import IngestSettings
 from service.store.mongo import Mongo
 from tests.conftest import new_topics
 from tests.factories import activity, event, record
-from tests.ingest.group import Group
+from tests.ingest.group import Group, attentive
 
 PARTITIONS = [TopicPartition("t", number) for number in range(3)]
 FIRST, SECOND, THIRD = PARTITIONS
@@ -145,7 +145,7 @@ async def test_a_backlog_is_read_in_long_runs(
         written.extend(refusal.record.partition for refusal in batch.refusals)
 
     ingest = IngestSettings(max_writes_in_flight=1, commit_interval_seconds=0.05)
-    member = runner.Runner(group.kafka(), ingest, write, Health())
+    member = runner.Runner(group.kafka(), ingest, write, Health(), attentive(Health()))
     async with group.producer(max_batch_size=100_000) as producer:
         sent = [
             await producer.send(
