@@ -137,19 +137,23 @@ async def _read_some(
     for document in documents:
         await breath.draw()
         try:
-            member = Member(bytes(document.raw))
-            key = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
-            found.setdefault(key, []).append(member)
-            thread = key
-        except (BSONError, ValueError, OverflowError, TypeError):
-            _pass_over_undecoded(document)
+            member: dict[str, Any] = Member(bytes(document.raw))
+        except (BSONError, ValueError, OverflowError):
+            member = _pass_over_undecoded(document)
+        key = ThreadKey(member.pop("organization_id"), member.pop("_meta")["thread"])
+        if not isinstance(key.id, str):  # a hand may have written a list of them
+            continue
+        thread, of_thread = key, found.setdefault(key, [])
+        if isinstance(member, Member):
+            of_thread.append(member)
     return found, thread if len(documents) == limit else None
 
 
-def _pass_over_undecoded(document: RawBSONDocument) -> None:
-    """One with a value that Python does not know, or with several threads."""
+def _pass_over_undecoded(document: RawBSONDocument) -> dict[str, Any]:
+    """One with a value that Python does not know: decoded as far as it can be."""
     found = decode(document.raw, _LENIENT)
     note_unreadable(str(found.get("organization_id")), str(found.get("id")))
+    return found
 
 
 def pass_over_odd(thread: ThreadKey, members: list[Member]) -> None:

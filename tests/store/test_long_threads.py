@@ -117,7 +117,7 @@ async def test_threads_of_any_length_are_read_side_by_side(
                 assert older.oldest["id"] == plain[key][-1]["id"]
 
 
-@pytest.mark.parametrize("odd", [1, 5])
+@pytest.mark.parametrize("odd", [1, 5, 11, 12])
 async def test_a_long_thread_of_which_much_cannot_be_read_comes_to_an_end(
     mongo: Mongo, monkeypatch: pytest.MonkeyPatch, odd: int
 ) -> None:
