@@ -42,6 +42,7 @@ _MEMBER_PROJECTION = {"_id": 0, "organization_id": 1, "_meta.thread": 1} | dict.
 )
 HAS_THREAD: Mapping[str, Any] = MappingProxyType({"_meta.thread": {"$exists": True}})
 _LATEST_PROJECTION = dict.fromkeys(sorted(LATEST_FIELDS), 1) | {"attachments": {"$slice": 1}}
+_MEMBERS_A_BREATH = 100
 # Before the oldest email may stand the overlay, which has no time, and what a hand has written.
 _MAX_PASSED = 10
 _LENIENT = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
@@ -134,8 +135,9 @@ async def _read_some(
         )
         documents = await cursor.to_list(None)
     thread, breath = None, Breath()
-    for document in documents:
-        await breath.draw()
+    for place, document in enumerate(documents):
+        if place % _MEMBERS_A_BREATH == 0:
+            await breath.draw()
         try:
             member: dict[str, Any] = Member(bytes(document.raw))
         except (BSONError, ValueError, OverflowError):
