@@ -10,7 +10,7 @@ SECRET := .stack/cursor-secret
 COMPILED := $(subst /,.,$(basename $(wildcard service/*/*.pyx)))
 
 .DELETE_ON_ERROR:
-.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large chart schemas
+.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large chart schemas release-schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -59,6 +59,9 @@ docs: $(INSTALLED) ## the tables that the code knows, written into the pages (2 
 
 schemas: $(INSTALLED) ## examples and schemas of events, from the models (2 s)
 	@$(PYTHON) -m deploy.local.documents
+
+release-schemas: $(INSTALLED) schemas ## keep the schemas of events as those of a release (2 s)
+	@$(PYTHON) -m deploy.local.releases
 
 sanitize: $(INSTALLED) ## the compiled modules and their tests under sanitizers (2 min)
 	@$(PYTHON) -m tests.sanitize
