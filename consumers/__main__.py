@@ -1,21 +1,21 @@
 """The command line of the consumers (contract 4)."""
 
 import asyncio
-import logging
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable
+from typing import get_args
 
 import click
 import uvloop
-from aiokafka.errors import KafkaError
 
 from consumers.check import check
-from consumers.cluster import ClientComplaints, quiet_client, require_kafka
+from consumers.cluster import quiet_client
+from consumers.commands import configure_consumer_logging, with_kafka
 from consumers.connections import recognize_lost_connections
 from consumers.diagnosis import examine_kafka
 from consumers.documents import asyncapi, schema
 from consumers.process import consume
+from consumers.publish import publish
 from consumers.quarantine import MAX_PAUSE_SECONDS
 from consumers.replay import (
     Replay,
@@ -30,11 +30,9 @@ from consumers.replay import (
 from service.commands import Commands
 from service.diagnosis import Finding, report
 from service.errors import RejectionCode
-from service.observability import configure_logging
 from service.settings import (
     IngestSettings,
     KafkaSettings,
-    LogSettings,
     MongoSettings,
     RetentionSettings,
     read_section,
@@ -43,17 +41,13 @@ from service.store.diagnosis import CONSUMER_RIGHTS, examine_mongo
 from service.store.mongo import connect, require_mongo
 from service.store.skips import decide_skip
 
-Result = TypeVar("Result")
-
-COMPLAINT_INTERVAL_SECONDS = 30.0
-
 
 @click.group(cls=Commands, help="Activity events from Kafka into MongoDB.")
 def main() -> None:
     recognize_lost_connections()
 
 
-for command in (schema, asyncapi, check):
+for command in (schema, asyncapi, check, publish):
     main.add_command(command)
 
 
@@ -62,7 +56,7 @@ def run() -> None:
     kafka = read_section(KafkaSettings)
     mongo = read_section(MongoSettings)
     ingest = read_section(IngestSettings)
-    _configure_logging()
+    configure_consumer_logging()
     uvloop.run(consume(kafka, mongo, ingest))
 
 
@@ -76,7 +70,7 @@ def _examine() -> list[Finding]:
     kafka, mongo = read_section(KafkaSettings), read_section(MongoSettings)
     retention = read_section(RetentionSettings)
     read_section(IngestSettings)
-    _configure_logging()
+    configure_consumer_logging()
 
     async def examine() -> list[Finding]:
         with quiet_client():
@@ -93,7 +87,7 @@ def _examine() -> list[Finding]:
 def skip(topic: str, partition: int, offset: int) -> None:
     kafka = read_section(KafkaSettings)
     mongo_settings = read_section(MongoSettings)
-    _configure_logging()
+    configure_consumer_logging()
 
     async def decide() -> None:
         async with connect(mongo_settings) as mongo:
@@ -124,7 +118,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 def list_command(code: str | None, organization: str | None) -> None:
     kafka = read_section(KafkaSettings)
     selection = Selection(code, organization)
-    count = _with_kafka(kafka, lambda: _print_all(kafka, selection))
+    count = with_kafka(kafka, lambda: _print_all(kafka, selection))
     click.echo(f"{count} dead letters", err=True)
 
 
@@ -136,7 +130,7 @@ def list_command(code: str | None, organization: str | None) -> None:
 @click.argument("offset", type=click.IntRange(min=0))
 def show_command(topic: str, partition: int, offset: int) -> None:
     kafka = read_section(KafkaSettings)
-    record = _with_kafka(kafka, lambda: get_dead_letter(kafka, topic, partition, offset))
+    record = with_kafka(kafka, lambda: get_dead_letter(kafka, topic, partition, offset))
     if record is None:
         raise click.ClickException(f"no dead letter is about {topic}[{partition}]@{offset}")
     click.echo(describe(record), err=True)
@@ -156,7 +150,7 @@ def show_command(topic: str, partition: int, offset: int) -> None:
 def replay_command(code: str | None, organization: str | None, dry_run: bool) -> None:
     kafka = read_section(KafkaSettings)
     selection = Selection(code, organization)
-    plan = _with_kafka(kafka, lambda: plan_replay(kafka, selection))
+    plan = with_kafka(kafka, lambda: plan_replay(kafka, selection))
     count = len(plan.attempts)
     if plan.lost:
         click.echo(f"{plan.lost} dead letters name no existing topic: passed over", err=True)
@@ -170,7 +164,7 @@ def replay_command(code: str | None, organization: str | None, dry_run: bool) ->
     done = Replay()
     try:
         with click.progressbar(length=count, label="replay", file=sys.stderr) as bar:
-            _with_kafka(kafka, lambda: replay(kafka, selection, plan, done, bar.update))
+            with_kafka(kafka, lambda: replay(kafka, selection, plan, done, bar.update))
     finally:
         _tell(done)
     if done.refused:
@@ -191,27 +185,6 @@ async def _print_all(kafka: KafkaSettings, selection: Selection) -> int:
         click.echo(describe(record))
         count += 1
     return count
-
-
-def _with_kafka(kafka: KafkaSettings, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    _configure_logging()
-
-    async def checked() -> Result:
-        with quiet_client():
-            await require_kafka(kafka)
-            return await work()
-
-    try:
-        return asyncio.run(checked())
-    except KafkaError as error:
-        raise click.ClickException(f"Kafka: {error or type(error).__name__}") from error
-
-
-def _configure_logging() -> None:
-    configure_logging(read_section(LogSettings).log_level)
-    complaints = ClientComplaints(COMPLAINT_INTERVAL_SECONDS)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(complaints)
 
 
 if __name__ == "__main__":

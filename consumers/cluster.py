@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
@@ -59,6 +60,16 @@ async def check_cluster(settings: KafkaSettings) -> None:
         raise StartError(_unreachable(settings, error)) from error
     finally:
         await admin.close()
+
+
+async def find_topics(kafka: KafkaSettings) -> set[str]:
+    """The names of all topics. Raises `KafkaError`."""
+    consumer = AIOKafkaConsumer(**to_client_options(kafka))
+    try:
+        await consumer.start()
+        return set(await consumer.topics())
+    finally:
+        await consumer.stop()
 
 
 @contextmanager

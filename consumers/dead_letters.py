@@ -113,7 +113,7 @@ class DeadLetterProducer:
                     )
                     for letter in letters
                 ]
-                faults = [await _fault_of(one) for one in acknowledgements]
+                faults = [await fault_of(one) for one in acknowledgements]
             except KafkaError:
                 await self._discard()
                 raise
@@ -139,7 +139,8 @@ class DeadLetterProducer:
             await producer.stop()
 
 
-async def _fault_of(acknowledgement: Awaitable[RecordMetadata]) -> KafkaError | None:
+async def fault_of(acknowledgement: Awaitable[RecordMetadata]) -> KafkaError | None:
+    """Why Kafka has not taken a record; None where it has."""
     try:
         await acknowledgement
     except KafkaError as error:

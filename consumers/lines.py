@@ -48,10 +48,11 @@ def read_lines(
 
 
 def size_of(paths: tuple[str, ...]) -> int | None:
-    """The bytes of all files together; None where one has no size yet."""
-    if STANDARD_INPUT in paths:
+    """The bytes of all files together; None where that is not known."""
+    try:
+        return sum(Path(path).stat().st_size for path in paths)
+    except OSError:  # standard input, or none at all, which the reader says
         return None
-    return sum(Path(path).stat().st_size for path in paths)
 
 
 @contextmanager

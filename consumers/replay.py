@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.cluster import to_client_options
+from consumers.cluster import find_topics, to_client_options
 from consumers.dead_letters import (
     CODE_HEADER,
     EVENT_HEADER,
@@ -121,7 +121,7 @@ async def get_dead_letter(
 
 async def plan_replay(kafka: KafkaSettings, selection: Selection) -> Plan:
     """What a replay would publish."""
-    known = await _find_topics(kafka) - {kafka.dead_letter_topic}
+    known = await find_topics(kafka) - {kafka.dead_letter_topic}
     plan = Plan({})
     async for record in find_dead_letters(kafka, selection):
         if to_text(record, TOPIC_HEADER) not in known:
@@ -233,7 +233,7 @@ def _to_letter(record: ConsumerRecord, attempt: int) -> Letter:
 async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of the whole dead-letter topic, outside any group. Raises `StartError`."""
     topic = kafka.dead_letter_topic
-    if topic not in await _find_topics(kafka):
+    if topic not in await find_topics(kafka):
         raise StartError(f"ACTIVITY_KAFKA_DEAD_LETTER_TOPIC: there is no topic {topic}")
     consumer = Consumer(
         topic,
@@ -246,15 +246,6 @@ async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         await consumer.start()
         yield consumer
-    finally:
-        await consumer.stop()
-
-
-async def _find_topics(kafka: KafkaSettings) -> set[str]:
-    consumer = AIOKafkaConsumer(**to_client_options(kafka))
-    try:
-        await consumer.start()
-        return set(await consumer.topics())
     finally:
         await consumer.stop()
 

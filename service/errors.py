@@ -48,6 +48,16 @@ def to_pointer(path: Path) -> str:
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
+def to_words(path: Path, reason: str) -> str:
+    """As in `data.users[1]: a string`, and nothing that a terminal would obey."""
+    place = ""
+    for step in path:
+        shown = str(step)[:_MAX_STEP_CHARACTERS]
+        place += f"[{step}]" if isinstance(step, int) else f".{shown}" if place else shown
+    text = f"{place}: {reason}" if place else reason
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 class Fault(NamedTuple):
     """One thing that is wrong with a record: the code it is rejected with, where, and why.
 
@@ -64,13 +74,7 @@ class Fault(NamedTuple):
         return to_pointer(self.path)
 
     def __str__(self) -> str:
-        """As in `data.users[1]: a string`, and nothing that a terminal would obey."""
-        place = ""
-        for step in self.path:
-            shown = str(step)[:_MAX_STEP_CHARACTERS]
-            place += f"[{step}]" if isinstance(step, int) else f".{shown}" if place else shown
-        text = f"{place}: {self.reason}" if place else self.reason
-        return "".join(one if one.isprintable() else "?" for one in text)
+        return to_words(self.path, self.reason)
 
 
 class ActivityError(Exception):

@@ -8,7 +8,7 @@ from service.activities.base import fields_of
 from service.activities.data import parse_data
 from service.activities.events import decode_event, find_type
 from service.activities.types import BY_NAME, EMAIL_THREAD, ActivityType
-from service.errors import Path, to_pointer
+from service.errors import Path, to_pointer, to_words
 
 _ENVELOPE = (
     "id",
@@ -39,6 +39,9 @@ class NearMiss(NamedTuple):
     @property
     def pointer(self) -> str:
         return to_pointer(self.path)
+
+    def __str__(self) -> str:
+        return to_words(self.path, self.reason)
 
 
 def find_near_misses(record: bytes) -> list[NearMiss]:

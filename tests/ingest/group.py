@@ -200,7 +200,10 @@ def environment(group: Group, mongo_url: str, database: str, **more: str) -> dic
 
 
 async def spawn(
-    environment: dict[str, str], *arguments: str, module: str = "consumers"
+    environment: dict[str, str],
+    *arguments: str,
+    module: str = "consumers",
+    has_input: bool = False,
 ) -> asyncio.subprocess.Process:
     """A command of the consumers as a process of its own; its output is for `communicate`."""
     return await asyncio.create_subprocess_exec(
@@ -209,6 +212,7 @@ async def spawn(
         module,
         *arguments,
         env=environment,
+        stdin=asyncio.subprocess.PIPE if has_input else None,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
