@@ -11,8 +11,10 @@ ActivityError
 │   ├── NotFound               404
 │   ├── MethodNotAllowed       405
 │   ├── BodyTooLarge           413
+│   ├── UnknownCoding          415
 │   ├── RateLimited            429
-│   └── Overloaded             503
+│   ├── Overloaded             503
+│   └── TooSlow                504, names what to narrow
 └── StoreError
     ├── StoreUnavailable       not now: MongoDB is away, asking again later is right (503)
     │   └── LoginRefused       and it is the user or password that it refuses
@@ -183,16 +185,33 @@ class BodyTooLarge(RequestError):
     status = 413
 
 
+class UnknownCoding(RequestError):
+    """A `_params` body in a content coding that is not known here."""
+
+    status = 415
+
+
 class RateLimited(RequestError):
-    """Over the key's rate."""
+    """Over a rate: the key's, or that of an address with keys that nobody knows."""
 
     status = 429
 
 
 class Overloaded(RequestError):
-    """The service has as much work as it can finish in time."""
+    """The service has as much work as it can finish in time; it would be this one's turn after
+    about `retry_after_seconds`."""
 
     status = 503
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooSlow(RequestError):
+    """A query ran past its time limit; the text names what would make it faster."""
+
+    status = 504
 
 
 class StoreError(ActivityError):

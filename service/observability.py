@@ -43,19 +43,54 @@ REQUEST_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 REQUESTS_IN_FLIGHT = Gauge(
-    "activity_http_requests_in_flight", "Requests being worked on. At its limit: add processes."
+    "activity_http_requests_in_flight", "Requests being worked on, look-ups of keys included."
 )
 REQUESTS_WAITING = Gauge(
-    "activity_http_requests_waiting", "Requests that wait for a place, as a burst may."
+    "activity_http_requests_waiting",
+    "Requests that wait for their turn. Not zero for long: add processes, or see who asks so much.",
+)
+PLACES = Gauge(
+    "activity_http_places",
+    "How many requests that an index answers may be worked on at once. It rises while MongoDB is what"
+    " limits, up to its pool of connections, and falls while this process is.",
+)
+BUSIEST_KEY_SHARE = Gauge(
+    "activity_http_busiest_key_share",
+    "What the busiest key has of all that is being worked on, 0 to 1. High while others wait: one"
+    " key's crowd.",
+)
+WAIT_SECONDS = Histogram(
+    "activity_http_wait_seconds",
+    "From asking for a turn to having it or being refused, by lane (indexed, filtered, large,"
+    " lookups). A rise: add processes. The sum a second is how many wait on average.",
+    ["lane"],
+    buckets=LATENCY_BUCKETS,
 )
 REQUESTS_REFUSED = Counter(
     "activity_http_requests_refused",
-    "Requests for which there was no place, or no room for an answer beside those that clients have"
-    " not taken, answered 503. A rise: add processes, or see who reads slowly.",
+    "Requests refused, by cause: wait (no turn in time), unread (their key's answers wait for clients"
+    " that do not take them), unknown_keys (an address with too many of them), connections (too many"
+    " of them). A rise of wait: add processes.",
+    ["cause"],
 )
+for _cause in ("wait", "unread", "unknown_keys", "connections"):
+    # From 0 on, or Prometheus would not see the first one of a cause as a rise.
+    REQUESTS_REFUSED.labels(_cause)
 BYTES_UNSENT = Gauge(
     "activity_http_bytes_unsent",
-    "Bytes of large answers that clients have not taken yet. High: they read slowly, or not at all.",
+    "Bytes of large answers that wait to be compressed, or to be taken by their clients. High: they"
+    " read slowly, or not at all.",
+)
+CONNECTIONS_CLOSED = Counter(
+    "activity_http_connections_closed",
+    "Connections closed before their time, by cause: unread (a client did not take its answer), idle"
+    " (to make room for a new one).",
+    ["cause"],
+)
+ODD_DOCUMENTS = Counter(
+    "activity_odd_documents",
+    "Documents shown though they hold what JSON does not, such as only a hand or a script writes. A"
+    " rise: the log names organization and id.",
 )
 FIND_SECONDS = Histogram(
     "activity_store_find_seconds",

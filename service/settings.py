@@ -6,6 +6,7 @@ in place of `ACTIVITY_MONGO_URL`. A wrong value ends the process with one line (
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -85,11 +86,19 @@ def _split(value: Any) -> Any:
     )
 
 
+def _to_networks(value: Any) -> Any:
+    try:
+        return tuple(ip_network(part, strict=False) for part in _split(value))
+    except ValueError as error:
+        raise ValueError(f"no address and no network: {error}") from None
+
+
 def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_to_networks)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
@@ -133,7 +142,12 @@ class MongoSettings(Section):
         le=3600,
         description="longest wait for one operation; must exceed a query's time limit",
     )
-    max_pool_size: int = Field(32, ge=1, le=1000, description="connections of one process")
+    max_pool_size: int = Field(
+        48,
+        ge=1,
+        le=1000,
+        description="connections of one process; as many finds it has under way at most",
+    )
 
     @property
     def address(self) -> str:
@@ -285,17 +299,33 @@ class HttpSettings(Section):
         32 * MEBIBYTE, ge=MEBIBYTE, le=1024 * MEBIBYTE, description="a larger page is a 400"
     )
     query_max_seconds: float = Field(10.0, gt=0, le=300, description="a longer query is a 504")
+    filter_max_seconds: float = Field(
+        3.0,
+        gt=0,
+        le=300,
+        description="the same where documents are read to be left out, or skipped by the thousand",
+    )
     key_cache_seconds: float = Field(
         10.0, ge=0, le=25, description="how long a key is believed without asking again"
     )
-    max_requests_in_flight: int = Field(
-        4,
-        ge=1,
-        le=10_000,
-        description="requests worked on at once by one process; more where MongoDB reads from disk",
+    queue_max_seconds: float = Field(
+        1.0, gt=0, le=60, description="longest wait of a request for its turn; beyond, 503"
     )
-    max_requests_waiting: int = Field(
-        64, ge=0, le=100_000, description="requests of a burst that wait for a place; above, 503"
+    max_unsent_bytes: int = Field(
+        256 * MEBIBYTE,
+        ge=MEBIBYTE,
+        le=64 * 1024 * MEBIBYTE,
+        description="bytes of answers that wait for their clients; half of them for one key",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="connections of clients; idle ones give way to new ones",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="addresses or networks whose X-Forwarded-For is believed, comma separated",
     )
     timeline_page: bool = Field(True, description="serve the page for people at `/timeline/`")
     docs_page: bool = Field(True, description="serve the reference of the API at `/docs/`")

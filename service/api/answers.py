@@ -55,6 +55,21 @@ async def encode_body(body: bytes, accept_encoding: str | None) -> tuple[bytes, 
     return CODINGS[coding](body), coding
 
 
+class Document:
+    """A body that never changes: it is compressed once for each coding."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self._encoded: dict[str | None, tuple[bytes, str | None]] = {}
+
+    async def encode(self, accept_encoding: str | None) -> tuple[bytes, str | None]:
+        """As `encode_body`."""
+        coding = choose_coding(accept_encoding) if accept_encoding else None
+        if coding not in self._encoded:
+            self._encoded[coding] = await encode_body(self.body, coding)
+        return self._encoded[coding]
+
+
 @lru_cache(maxsize=256)
 def choose_coding(accept_encoding: str) -> str | None:
     """The coding of ours that the client ranks highest (RFC 9110, 12.5.3); None for none."""

@@ -1,12 +1,16 @@
 """The HTTP server: aiohttp's low-level one, with one handler for everything (contract 3)."""
 
+import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp import HttpVersion, HttpVersion11, web
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 
+from service.api.addresses import Addresses
 from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import error_answer
@@ -14,13 +18,15 @@ from service.api.gate import Gate, common_headers, to_request_id
 from service.api.handlers import Handlers
 from service.api.openapi import render_document
 from service.api.origins import Origins
-from service.api.outbox import Outbox
+from service.api.outbox import Outbox, OutgoingResponse
 from service.api.pages import Page, read_reference, read_timeline
+from service.api.parameters import CODINGS_TAKEN
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
 from service.errors import StartError
+from service.observability import CONNECTIONS_CLOSED, REQUESTS_REFUSED
 from service.settings import HttpSettings
-from service.store.keys import ApiKey, get_key
+from service.store.keys import get_key
 from service.store.mongo import Mongo
 
 # A hundred ids of 128 characters fit; longer queries go into the body (`_params`).
@@ -29,6 +35,15 @@ MAX_HEADER_BYTES = 8 * 1024
 MAX_HEADERS = 100
 # Idle connections, and such as never finish a request, are closed after this.
 KEEPALIVE_SECONDS = 75.0
+# What this process has open besides its clients' connections: MongoDB's, probes, files.
+OTHER_DESCRIPTORS = 128
+_HTTP_2 = HttpVersion(2, 0)
+_HTTP_2_PREFACE = "PRI/Upgrade"
+_OTHER_VERSION = "HTTP/1.1 and HTTP/1.0 are spoken here."
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: activity-service\r\nContent-Length: 0\r\n"
+    b"Retry-After: 1\r\nConnection: close\r\n\r\n"
+)
 
 
 def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Gate:
@@ -36,23 +51,26 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
 
     Raises `StartError` for a rate limit that is none.
     """
+    outbox = Outbox(settings.max_unsent_bytes)
     capacity = Capacity(
-        max_in_flight=settings.max_requests_in_flight, max_waiting=settings.max_requests_waiting
+        mongo.max_pool_size,
+        max_wait_seconds=settings.queue_max_seconds,
+        admits=outbox.admits,
+        admits_large=outbox.admits_large,
     )
-
-    async def ask_for_key(key: str) -> ApiKey | None:
-        async with capacity:
-            return await get_key(mongo, key)
-
+    outbox.tell_of_room(capacity.look_again)
     return Gate(
         routes=Handlers(mongo, settings).routes(),
         openapi=render_document(),
         pages=_read_pages(settings),
-        authentication=Authentication(ask_for_key, max_age_seconds=settings.key_cache_seconds),
+        addresses=Addresses(settings.trusted_proxies),
+        authentication=Authentication(
+            partial(get_key, mongo), capacity.lookups, max_age_seconds=settings.key_cache_seconds
+        ),
         rate_limits=RateLimits(settings.rate_limit),
         origins=Origins(settings.cors_origins),
         capacity=capacity,
-        outbox=Outbox(settings.max_page_bytes * settings.max_requests_in_flight),
+        outbox=outbox,
         readiness=readiness,
     )
 
@@ -71,6 +89,7 @@ async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
     """
     server = Server(
         gate.handle,
+        max_connections=to_max_connections(settings.max_connections),
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -99,6 +118,41 @@ async def listening(gate: Gate, settings: HttpSettings) -> AsyncIterator[int]:
 class Protocol(web.RequestHandler):
     """One connection. What aiohttp cannot parse is answered in the shape of contract 3.6."""
 
+    __slots__ = ("_server",)
+
+    def __init__(self, server: "Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.enter(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.leave(self)
+        super().connection_lost(exc)
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Any
+    ) -> tuple[web.StreamResponse, bool]:
+        self._server.is_busy(self)
+        if request.version >= _HTTP_2:
+            request._version = HttpVersion11  # what the answer is written in
+            request_handler = _refuse_version
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self._server.is_idle(self)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            if isinstance(resp, OutgoingResponse):
+                resp.leave()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -108,11 +162,7 @@ class Protocol(web.RequestHandler):
     ) -> web.StreamResponse:
         if status >= 500:
             return super().handle_error(request, status, exc)
-        answer = error_answer(*_to_fault(exc))
-        headers = common_headers(to_request_id(None))
-        response = web.Response(body=answer.body, status=answer.status, headers=headers)
-        response.force_close()
-        return response
+        return _refuse(*_to_fault(exc))
 
     def log_exception(self, *args: Any, **facts: Any) -> None:
         """A body that cannot be decoded is its client's fault, and has been answered."""
@@ -121,13 +171,67 @@ class Protocol(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes one `Protocol` a connection."""
+    """Makes one `Protocol` a connection, of which there are at most `max_connections`.
+
+    One more takes the place of the one that has had nothing to do for longest; where all have, it
+    is told to come again. A client must expect the end of an idle connection at any time
+    (RFC 9112, 9.3.1).
+    """
+
+    def __init__(self, handler: Any, *, max_connections: int, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._max_connections = max_connections
+        self._idle: dict[Protocol, None] = {}
 
     def __call__(self) -> Protocol:
         return Protocol(self, loop=self._loop, **self._kwargs)
 
+    def enter(self, protocol: Protocol) -> None:
+        if len(self._connections) > self._max_connections:
+            self._make_room(protocol)
+        else:
+            self.is_idle(protocol)
+
+    def leave(self, protocol: Protocol) -> None:
+        self._idle.pop(protocol, None)
+
+    def is_busy(self, protocol: Protocol) -> None:
+        self._idle.pop(protocol, None)
+
+    def is_idle(self, protocol: Protocol) -> None:
+        if protocol.transport is not None:
+            self._idle[protocol] = None
+
+    def _make_room(self, protocol: Protocol) -> None:
+        longest = next(iter(self._idle), None)
+        if longest is not None:
+            CONNECTIONS_CLOSED.labels("idle").inc()
+            del self._idle[longest]
+            longest.force_close()
+            self.is_idle(protocol)
+            return
+        REQUESTS_REFUSED.labels("connections").inc()
+        if protocol.transport is not None:
+            protocol.transport.write(_FULL)
+        protocol.force_close()
+
+
+def to_max_connections(wanted: int) -> int:
+    """As many as there are descriptors for, besides those of MongoDB, logs and probes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    needed = wanted + OTHER_DESCRIPTORS
+    if soft != unlimited and soft < needed:
+        soft = needed if hard == unlimited else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == unlimited else max(1, min(wanted, soft - OTHER_DESCRIPTORS))
+
 
 def _to_fault(error: BaseException | None) -> tuple[int, str]:
+    if isinstance(error, ContentEncodingError):
+        return 415, f"Content-Encoding: {CODINGS_TAKEN} are accepted."
+    if isinstance(error, HttpProcessingError) and _HTTP_2_PREFACE in error.message:
+        return 505, _OTHER_VERSION
     if not isinstance(error, LineTooLong):
         return 400, "This is no HTTP request that can be understood."
     if error.args[1] == MAX_REQUEST_LINE_BYTES:
@@ -136,3 +240,16 @@ def _to_fault(error: BaseException | None) -> tuple[int, str]:
             ' in a POST with x-http-method-override: GET and a body {"_params": {...}}.'
         )
     return 400, f"A header is longer than {MAX_HEADER_BYTES} bytes."
+
+
+async def _refuse_version(_: web.BaseRequest) -> web.Response:
+    return _refuse(505, _OTHER_VERSION)
+
+
+def _refuse(status: int, text: str) -> web.Response:
+    """In the shape of contract 3.6; the connection is closed behind it."""
+    answer = error_answer(status, text)
+    headers = common_headers(to_request_id(None))
+    response = web.Response(body=answer.body, status=answer.status, headers=headers)
+    response.force_close()
+    return response

@@ -8,15 +8,15 @@ from typing import Any
 
 from service.api.answers import Answer, to_answer
 from service.api.authentication import CHALLENGE
-from service.api.rate_limits import Allowance
+from service.api.rate_limits import Exceeded
 from service.errors import (
     InvalidRequest,
     MethodNotAllowed,
     Overloaded,
-    RateLimited,
     RequestError,
     StoreTimeout,
     StoreUnavailable,
+    TooSlow,
     Unauthorized,
 )
 
@@ -38,16 +38,11 @@ class Failure:
 FAILURES: dict[type[Exception], Failure] = {
     Unauthorized: Failure(401, headers={"WWW-Authenticate": CHALLENGE}),
     MethodNotAllowed: Failure(405, headers={"Allow": ALLOWED_METHODS}),
-    Overloaded: Failure(503, retry_after_seconds=1),
     StoreUnavailable: Failure(
         503, "The activities cannot be reached now. Please ask again later.", 5
     ),
-    StoreTimeout: Failure(
-        504,
-        "The query ran past its time limit. Please narrow it: give date bounds on the field sorted"
-        " by (date_created__gte, date_created__lt), one lead_id, or a smaller _skip.",
-        5,
-    ),
+    StoreTimeout: Failure(504, "The query ran past its time limit. Please ask again later.", 5),
+    TooSlow: Failure(504, retry_after_seconds=5),
     Exception: Failure(500, "Something went wrong on our side. It has been recorded."),
 }
 
@@ -62,14 +57,17 @@ def to_failure(error: Exception) -> Failure:
     raise TypeError(f"{type(error).__name__} is no failure")
 
 
-def to_error_answer(error: Exception, allowance: Allowance | None = None) -> Answer:
+def to_error_answer(error: Exception) -> Answer:
     """The answer to a request that ended in `error`."""
-    if isinstance(error, RateLimited) and allowance is not None:
-        return _to_refusal(error, allowance)
+    if isinstance(error, Exceeded):
+        return _to_refusal(error)
     failure = to_failure(error)
     text = printable(failure.text or str(error))
-    if failure.retry_after_seconds is not None:
-        return _to_later(text, failure.status, failure.retry_after_seconds, {}, failure.headers)
+    seconds = failure.retry_after_seconds
+    if isinstance(error, Overloaded):
+        seconds = error.retry_after_seconds
+    if seconds is not None:
+        return _to_later(text, failure.status, seconds, {}, failure.headers)
     fields = error.field_errors if isinstance(error, InvalidRequest) else {}
     return error_answer(failure.status, text, fields, failure.headers)
 
@@ -89,11 +87,12 @@ def error_answer(
     return to_answer(content, status, **headers)
 
 
-def _to_refusal(error: RateLimited, allowance: Allowance) -> Answer:
+def _to_refusal(error: Exceeded) -> Answer:
+    allowance = error.allowance
     rate = {
         "rate_limit": allowance.limit,
         "rate_window": allowance.window_seconds,
-        "rate_limit_type": "key",
+        "rate_limit_type": error.limit_type,
     }
     return _to_later(
         error.message, error.status, allowance.reset_seconds, rate, allowance.refusal_headers()

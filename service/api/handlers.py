@@ -1,20 +1,25 @@
-"""The endpoints (contract 3.1). Each does three things: parse, ask the store once, render."""
+"""The endpoints (contract 3.1). Each does three things: parse, ask the store once, render.
+
+Parsing is done when a handler is called; what it gives back does the rest when its turn has come.
+"""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 
 from service.activities.base import ID_PATTERN
 from service.activities.types import TYPES, ActivityType
 from service.api.answers import Answer, to_answer
-from service.api.parameters import Pairs, to_query_string
-from service.errors import NotFound
+from service.api.parameters import PAGING, Pairs, to_query_string
+from service.errors import NotFound, StoreTimeout, TooSlow
 from service.listing.cursor import Cursors
 from service.listing.parser import parse_fields, parse_query, require_known
+from service.listing.query import Fields, Query
 from service.settings import HttpSettings
 from service.store.keys import ApiKey
 from service.store.mongo import Mongo
+from service.store.plans import is_indexed, to_residual_fields
 from service.store.reads import find_page, get_activity
 from service.store.rendering import render_page
 
@@ -31,14 +36,30 @@ class Call:
     `is_strict` asks that unknown parameters be refused."""
 
     caller: ApiKey
+    path: str
     query: Pairs
     parameters: Pairs
     tz_offset: str | None
     id: str
     is_strict: bool = False
 
+    @property
+    def question(self) -> Hashable:
+        """What is asked for, whichever page of it."""
+        return self.path, *(pair for pair in self.parameters if pair[0] not in PAGING)
 
-Handler = Callable[[Call], Awaitable[Answer]]
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to do of a call. `is_indexed` says that an index answers it, however much
+    there is; without `asks_store` it need not wait for a turn."""
+
+    run: Callable[[], Awaitable[Answer]]
+    is_indexed: bool = True
+    asks_store: bool = True
+
+
+Handler = Callable[[Call], Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +114,9 @@ class Handlers:
         routes.add(f"{BASE_PATH}/me", self.get_me)
         return routes
 
-    async def list_activities(
+    def list_activities(
         self, call: Call, *, path: str, own_type: ActivityType | None = None
-    ) -> Answer:
+    ) -> Work:
         query = parse_query(
             call.parameters,
             organization_id=call.caller.organization_id,
@@ -104,40 +125,82 @@ class Handlers:
             cursors=self._cursors,
             is_strict=call.is_strict,
         )
-        page = await find_page(
-            self._mongo,
-            query,
-            max_seconds=self._settings.query_max_seconds,
-            max_page_bytes=self._settings.max_page_bytes,
-        )
+        return Work(partial(self._list, call, path, query), is_indexed=is_indexed(query))
+
+    def get_activity(self, call: Call, *, own_type: ActivityType | None = None) -> Work:
+        if not _ID.fullmatch(call.id):
+            raise _no_activity()
+        fields = parse_fields(call.parameters, is_strict=call.is_strict)
+        return Work(partial(self._get, call, own_type, fields))
+
+    def get_me(self, call: Call) -> Work:
+        """The caller is its key: clients read `organizations[0]` before anything else."""
+        if call.is_strict:
+            require_known(call.parameters, ())
+        return Work(partial(self._tell_caller, call.caller), asks_store=False)
+
+    async def _list(self, call: Call, path: str, query: Query) -> Answer:
+        settings = self._settings
+        limits = settings.query_max_seconds, settings.filter_max_seconds
+        max_seconds = limits[0] if is_indexed(query) else min(limits)
+        try:
+            page = await find_page(
+                self._mongo,
+                query,
+                max_seconds=max_seconds,
+                max_page_bytes=settings.max_page_bytes,
+            )
+        except StoreTimeout as error:
+            raise TooSlow(to_advice(query, max_seconds)) from error
         body = render_page(page)
         if page.next is None:
             return Answer(body)
         following = to_query_string(call.query, self._cursors.encode(query, page.next))
         return Answer(body, headers={"Link": f'<{path}?{following}>; rel="next"'})
 
-    async def get_activity(self, call: Call, *, own_type: ActivityType | None = None) -> Answer:
-        activity = None
-        if _ID.fullmatch(call.id):
-            activity = await get_activity(
-                self._mongo,
-                call.caller.organization_id,
-                call.id,
-                type_name=own_type.name if own_type else None,
-                fields=parse_fields(call.parameters, is_strict=call.is_strict),
-                max_seconds=self._settings.query_max_seconds,
-                max_page_bytes=self._settings.max_page_bytes,
-            )
+    async def _get(
+        self, call: Call, own_type: ActivityType | None, fields: Fields | None
+    ) -> Answer:
+        activity = await get_activity(
+            self._mongo,
+            call.caller.organization_id,
+            call.id,
+            type_name=own_type.name if own_type else None,
+            fields=fields,
+            max_seconds=self._settings.query_max_seconds,
+            max_page_bytes=self._settings.max_page_bytes,
+        )
         if activity is None:
-            raise NotFound("There is no such activity.")
+            raise _no_activity()
         return Answer(activity)
 
-    async def get_me(self, call: Call) -> Answer:
-        """The caller is its key: clients read `organizations[0]` before anything else."""
-        if call.is_strict:
-            require_known(call.parameters, ())
-        caller = call.caller
+    async def _tell_caller(self, caller: ApiKey) -> Answer:
         organization = {"id": caller.organization_id, "name": caller.organization_id}
         return to_answer(
             {"id": caller.id, "name": caller.name or caller.id, "organizations": [organization]}
         )
+
+
+def to_advice(query: Query, max_seconds: float) -> str:
+    """What makes a listing faster that was too slow (contract 3.6)."""
+    field = query.sort.field
+    ways = [f"date bounds ({field}__gte, {field}__lt)"]
+    if query.leads is None:
+        ways.append("one lead_id")
+    if query.skip:
+        ways.append("a _cursor from a Link header in place of _skip")
+    if query.limit > 1:
+        ways.append("a smaller _limit")
+    text = f"The query ran past its time limit of {max_seconds:g} s."
+    if filters := to_residual_fields(query):
+        text += (
+            f" No index answers {', '.join(filters)}: each activity had to be looked at. Please narrow"
+            " that filter:"
+        )
+    else:
+        text += " Please narrow it:"
+    return f"{text} give {', or '.join(ways)}."
+
+
+def _no_activity() -> NotFound:
+    return NotFound("There is no such activity.")

@@ -5,17 +5,20 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic_core import from_json
 
-from service.errors import BodyTooLarge, InvalidRequest
+from service.errors import BodyTooLarge, InvalidRequest, UnknownCoding
 from service.listing.parameters import to_stem
 
 MAX_BODY_BYTES = 64 * 1024
 _BODY = "_params"
 _MAX_BODY_SECONDS = 10.0
-_CURSOR, _SKIP = "_cursor", "_skip"
+# What aiohttp takes off by itself.
+_CODINGS = ("identity", "gzip", "deflate")
+CODINGS_TAKEN = ", ".join(_CODINGS)
+PAGING = _CURSOR, _SKIP = "_cursor", "_skip"
 
 Pairs = list[tuple[str, str]]
 
@@ -63,7 +66,7 @@ def parse_body(body: bytes) -> dict[str, str | None]:
 def merge(query: Pairs, params: dict[str, str | None]) -> Pairs:
     """`_params` wins, but for paging: a `Link` is followed by sending the same body again."""
     if any(name == _CURSOR and value for name, value in query):
-        params = {name: value for name, value in params.items() if name not in (_CURSOR, _SKIP)}
+        params = {name: value for name, value in params.items() if name not in PAGING}
     overridden = {to_stem(name) for name in params}
     kept = [(name, value) for name, value in query if to_stem(name) not in overridden]
     return kept + [(name, value) for name, value in params.items() if value is not None]
@@ -71,7 +74,7 @@ def merge(query: Pairs, params: dict[str, str | None]) -> Pairs:
 
 def to_query_string(pairs: Iterable[tuple[str, str]], cursor: str) -> str:
     """The query string of the page behind `cursor` (contract 3.4), which needs no quoting."""
-    kept = [(name, value) for name, value in pairs if name not in (_CURSOR, _SKIP)]
+    kept = [(name, value) for name, value in pairs if name not in PAGING]
     text = urlencode(kept, safe=":@,", errors="surrogateescape")
     return f"{text}&{_CURSOR}={cursor}" if text else f"{_CURSOR}={cursor}"
 
@@ -97,7 +100,11 @@ def _to_scalar(name: str, value: Any) -> str:
 async def _read_body(request: web.BaseRequest) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in _CODINGS:
+        raise UnknownCoding(f"Content-Encoding: {CODINGS_TAKEN} are accepted.")
+    # Who speaks HTTP/1.0 takes it for the answer (RFC 9110, 10.1.1).
+    is_awaited = request.headers.get("Expect", "").lower() == "100-continue"
+    if is_awaited and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     try:

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from throttled import MemoryStore, RateLimiterType, Throttled
+from throttled import MemoryStore, RateLimiterType, RateLimitState, Throttled
 from throttled.exceptions import DataError
 
-from service.errors import StartError
+from service.errors import RateLimited, StartError
 
 # Beyond so many keys within one window, those that have asked longest ago count from 0 again.
 MAX_KEYS = 10_000
@@ -39,6 +39,15 @@ class Allowance:
         }
 
 
+class Exceeded(RateLimited):
+    """Over a rate: what is left of it, and whose it is (contract 3.6, `rate_limit_type`)."""
+
+    def __init__(self, message: str, allowance: Allowance, limit_type: str) -> None:
+        super().__init__(message)
+        self.allowance = allowance
+        self.limit_type = limit_type
+
+
 class RateLimits:
     """Fixed windows, which begin with the clock's second, minute, hour or day, weeks with Thursday."""
 
@@ -54,12 +63,25 @@ class RateLimits:
         if throttled is None:
             return None
         result = throttled.limit(key_id)
+        return self._to_allowance(throttled, result.state, is_exceeded=result.limited)
+
+    def look(self, key_id: str) -> Allowance | None:
+        """What is left, without counting; None where there is no limit."""
+        if self._throttled is None:
+            return None
+        state = self._throttled.peek(key_id)
+        return self._to_allowance(self._throttled, state, is_exceeded=False)
+
+    @staticmethod
+    def _to_allowance(
+        throttled: Throttled, state: RateLimitState, *, is_exceeded: bool
+    ) -> Allowance:
         return Allowance(
-            limit=result.state.limit,
+            limit=state.limit,
             window_seconds=throttled.limiter.quota.period_sec,
-            remaining=result.state.remaining,
-            reset_seconds=max(1, math.ceil(result.state.reset_after)),
-            is_exceeded=result.limited,
+            remaining=state.remaining,
+            reset_seconds=max(1, math.ceil(state.reset_after)),
+            is_exceeded=is_exceeded,
         )
 
     def _find(self, rate: str | None) -> Throttled | None:

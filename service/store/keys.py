@@ -112,6 +112,11 @@ async def rotate_key(mongo: Mongo, key_id: str, grace: timedelta) -> str | None:
     return key
 
 
+def is_key(text: str) -> bool:
+    """Whether it has the form of a key: nothing else need be asked for."""
+    return _KEY.fullmatch(text) is not None
+
+
 async def get_key(mongo: Mongo, key: str) -> ApiKey | None:
     """The key in force that this text is, or None. Raises `StoreUnavailable`, `StoreTimeout`."""
     form = _KEY.fullmatch(key)

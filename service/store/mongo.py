@@ -43,6 +43,8 @@ from service.store.long_threads import LongThreads
 _MISUSES = (CollectionInvalid, EncryptionError, InvalidName, InvalidOperation)
 LAST_CALL_SECONDS = 1.0
 LOGIN_PATIENCE_SECONDS = 30.0
+# Where the connection string sets no bound (`maxPoolSize=0`).
+UNBOUNDED_POOL_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,12 @@ class Login:
                 "MongoDB refuses the user or password of ACTIVITY_MONGO_URL, for"
                 f" {LOGIN_PATIENCE_SECONDS:.0f} seconds by now"
             )
+
+    @property
+    def max_pool_size(self) -> int:
+        """How many operations can be under way at once."""
+        size: int | None = self.client.options.pool_options.max_pool_size
+        return size or UNBOUNDED_POOL_SIZE
 
 
 @asynccontextmanager

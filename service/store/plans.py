@@ -37,6 +37,8 @@ EMAIL_BODIES = frozenset({"body_text", "body_html", "body_text_quoted", "body_ht
 _MEMBER_VALUES: Mapping[str, str] = MappingProxyType(
     {"user_id": "_meta.user_ids", "contact_id": "_meta.contact_ids"}
 )
+# MongoDB passes over so many keys of an index in some ten milliseconds.
+_MAX_CHEAP_SKIP = 10_000
 _OURS: Mapping[str, int] = MappingProxyType({"_id": 0, "_meta": 0})
 _MAX_PROJECTED_NAMES = 100
 
@@ -50,6 +52,23 @@ class Find:
     filter: Clause
     hint: str
     sort: tuple[tuple[str, int], ...]
+
+
+def to_residual_fields(query: Query) -> list[str]:
+    """The filters that the index does not answer: each of its documents is held against them."""
+    if query.ids is not None:
+        return []
+    hint = _to_hint(query)
+    fields = {one.field for one in query.conditions if _VALUE_INDEXES.get(one.field) != hint}
+    if query.only_custom_types is not None:
+        fields.add("custom_activity_type_id")
+    return sorted(fields)
+
+
+def is_indexed(query: Query) -> bool:
+    """Whether the page costs about the same however many activities there are."""
+    is_narrow = query.skip <= _MAX_CHEAP_SKIP and query.scans <= MAX_SCANS
+    return query.ids is not None or (is_narrow and not to_residual_fields(query))
 
 
 def split(query: Query) -> Iterator[Query]:

@@ -158,7 +158,7 @@ async def test_serving_from_start_to_sigterm(variables: dict[str, str]) -> None:
 
     async with serving(variables) as service:
         assert service.started["mongo"] == variables["ACTIVITY_MONGO_URL"][10:].partition("/")[0]
-        assert service.started["limits"]["max_requests_in_flight"] == 4
+        assert service.started["limits"]["queue_max_seconds"] == 1.0
         assert service.started["versions"]["activity-service"]
         assert await get(f"{service.operations_url}/healthz") == (200, "ok")
         assert await get(f"{service.operations_url}/readyz") == (200, "ok")

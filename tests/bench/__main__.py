@@ -15,11 +15,11 @@ import click
 import uvloop
 
 from deploy.local.stack import running_stack
-from tests.bench import ingest, latency, reads
+from tests.bench import crowd, ingest, latency, reads
 from tests.bench.client import Target
 from tests.bench.measure import Line, Report
 
-PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "overload")
+PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "crowd")
 RESULTS = Path(".stack/bench")
 # Of more activities the stack's cache does not hold the indexes: MongoDB chooses one, half of the
 # memory.
@@ -46,6 +46,9 @@ def main() -> None:
     "--backlog", default=200_000, show_default=True, help="beside which a live event comes"
 )
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="default: all")
+@click.option(
+    "--line", "lines", multiple=True, type=click.Choice(list(crowd.LINES)), help="of part crowd"
+)
 @click.option("--output", default=RESULTS / "result.json", type=click.Path(path_type=Path))
 def run(
     rounds: int,
@@ -54,20 +57,25 @@ def run(
     requests: int,
     backlog: int,
     parts: tuple[str, ...],
+    lines: tuple[str, ...],
     output: Path,
 ) -> None:
     """Measure and print the table; the figures as JSON too."""
     settings = {"rounds": rounds, "records": records, "sizes": sizes, "requests": requests}
     report = Report(settings)
     click.echo(report.heading())
-    uvloop.run(_measure(report, parts or PARTS, settings, backlog))
+    uvloop.run(_measure(report, parts or PARTS, settings, backlog, lines))
     report.write(output)
     click.echo(f"\nwritten to {output}")
     sys.exit(0 if all(line.holds for line in report.lines) else 1)
 
 
 async def _measure(
-    report: Report, parts: tuple[str, ...], settings: dict[str, Any], backlog: int
+    report: Report,
+    parts: tuple[str, ...],
+    settings: dict[str, Any],
+    backlog: int,
+    lines: tuple[str, ...],
 ) -> None:
     logs = Path(tempfile.mkdtemp(prefix="activity-bench-"))
     is_large = max(_sizes(settings)) > LARGE
@@ -86,8 +94,12 @@ async def _measure(
             await latency.measure_latency(report, bench, ingest_rate=speed, rounds=rounds)
         if "fairness" in parts:
             await latency.measure_fairness(report, bench, backlog=backlog, rounds=rounds)
-        if {"reads", "drivers", "overload"} & set(parts):
+        if {"reads", "drivers"} & set(parts):
             await _measure_reads(report, bench, parts, settings)
+        if "crowd" in parts:
+            await crowd.measure_crowd(
+                report, bench.mongo_url, logs, count=min(_sizes(settings)), lines=lines
+            )
     shutil.rmtree(logs)
 
 
@@ -132,8 +144,6 @@ async def _measure_store(
             report.add(Line(what, "-", "MB", megabytes, [], at_most=150))
     if "drivers" in parts:
         await reads.measure_drivers(report, targets, count=store.count, **sample)
-    if "overload" in parts:
-        await latency.measure_overload(report, targets["pymongo"], rounds=settings["rounds"])
     return targets["pymongo"]
 
 

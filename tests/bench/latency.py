@@ -1,17 +1,14 @@
-"""From publish to visible over HTTP, alone, under load and beside somebody else's backlog; and
-what happens above capacity."""
+"""From publish to visible over HTTP, alone, under load and beside somebody else's backlog."""
 
 import asyncio
 import gc
 import random
 import time
-from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
 
-from tests.bench.client import Connection, Target, connect, connected
+from tests.bench.client import Target, connected
 from tests.bench.corpus import READER, Place, event, new_events, to_id
 from tests.bench.ingest import Bench, consumer, create_topic, database, publish
 from tests.bench.measure import Line, Report, quantile
@@ -21,7 +18,6 @@ from tests.bench.reads import (
     api_environment,
     authorization,
     create_key,
-    request_seconds,
 )
 
 VISIBLE_SECONDS = 60.0
@@ -127,62 +123,3 @@ async def _beside(
             )
         finally:
             await producer.stop()
-
-
-# --- above capacity -----------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer of an open load: its status and the seconds since it was asked for."""
-
-    status: int
-    seconds: float
-
-
-async def measure_overload(report: Report, target: Target, *, rounds: int) -> None:
-    """Twice the capacity, offered whether or not the answers come, against one client alone."""
-    idle, answered, refused = list[float](), list[float](), list[float]()
-    statuses = Counter[int]()
-    for _ in range(rounds):
-        alone = await request_seconds(target, [LISTING], IDLE_REQUESTS, clients=1)
-        started = time.perf_counter()
-        await request_seconds(target, [LISTING], 1600, clients=SATURATING_CLIENTS)
-        capacity = 1600 / (time.perf_counter() - started)
-        answers = await _open_load(target, rate=2 * capacity, seconds=OVERLOAD_SECONDS)
-        statuses.update(answer.status for answer in answers)
-        idle.append(_tail_milliseconds(alone))
-        answered.append(_tail_milliseconds([one.seconds for one in answers if one.status == 200]))
-        if some := [one.seconds for one in answers if one.status == 503]:
-            refused.append(_tail_milliseconds(some))
-    note = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
-    what = "twice the capacity, p99 of the"
-    line = Line(f"{what} answered", "idle p99", "ms", answered, idle, at_most=5, note=note)
-    report.add(line)
-    if refused:
-        report.add(Line(f"{what} refused", "-", "ms", refused, []))
-
-
-def _tail_milliseconds(seconds: list[float]) -> float:
-    return quantile(seconds, 0.99) * 1000
-
-
-async def _open_load(target: Target, *, rate: float, seconds: float) -> list[Answered]:
-    answers: list[Answered] = []
-    idle: list[Connection] = []
-
-    async def one() -> None:
-        connection = idle.pop() if idle else await connect(target)
-        asked = time.perf_counter()
-        status, _ = await connection.ask(LISTING)
-        answers.append(Answered(status, time.perf_counter() - asked))
-        idle.append(connection)
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for number in range(int(rate * seconds)):
-            due = started + number / rate
-            if (pause := due - time.perf_counter()) > 0:
-                await asyncio.sleep(pause)
-            tasks.create_task(one())
-    for connection in idle:
-        connection.close()
-    return answers

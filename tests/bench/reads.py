@@ -254,11 +254,11 @@ async def measure_drivers(
         report.add(Line(f"{line.what}: pymongo", "motor", "req/s", pymongo, motor))
 
 
-async def create_key(url: str, database: str) -> str:
-    """A key of the organization that the store belongs to, by the real command."""
+async def create_key(url: str, database: str, organization: str = READER) -> str:
+    """A key of an organization, that of the store unless told otherwise, by the real command."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "service", "keys", "create", "--organization", READER),
+        *("-m", "service", "keys", "create", "--organization", organization),
         env=os.environ | api_environment(url, database),
         stdout=asyncio.subprocess.PIPE,
     )

@@ -309,6 +309,7 @@ def test_consumers_scale_by_lag_up_to_their_partitions() -> None:
         for manifest in manifests.of_kind("production", "ScaledObject")
     }
 
+    del scaled["activity-api"]
     assert set(scaled) == {workload["metadata"]["name"] for workload in consumers("production")}
     for workload in consumers("production"):
         rule = scaled[workload["metadata"]["name"]]
@@ -324,10 +325,14 @@ def test_consumers_scale_by_lag_up_to_their_partitions() -> None:
 
 
 def test_the_api_scales_by_its_own_load() -> None:
-    (scaler,) = manifests.of_kind("production", "HorizontalPodAutoscaler")
+    scaler = manifests.named("production", "ScaledObject", "activity-api")
 
     assert scaler["spec"]["scaleTargetRef"]["name"] == "activity-api"
-    assert scaler["spec"]["minReplicas"] >= 2
+    assert scaler["spec"]["minReplicaCount"] >= 2
+    cpu, waiting = scaler["spec"]["triggers"]
+    assert cpu["type"] == "cpu"
+    query = waiting["metadata"]["query"]
+    assert metrics.asked_for(query) == {"activity_http_wait_seconds_sum"}
     assert "replicas" not in manifests.named("production", "Deployment", "activity-api")["spec"]
 
 
