@@ -234,9 +234,7 @@ def to_request_id(sent: str | None) -> str:
     return f"{random.getrandbits(96):024x}"
 
 
-async def _encode(
-    answer: Answer, request: web.BaseRequest, parcel: Parcel | None = None
-) -> Packed:
+async def _encode(answer: Answer, request: web.BaseRequest, parcel: Parcel | None = None) -> Packed:
     body, coding = await encode_body(answer.body, request.headers.get("Accept-Encoding"))
     return Packed(answer, body, coding, parcel)
 

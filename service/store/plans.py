@@ -59,7 +59,7 @@ def to_residual_fields(query: Query) -> list[str]:
     if query.ids is not None:
         return []
     hint = _to_hint(query)
-    fields = {one.field for one in query.conditions if _VALUE_INDEXES.get(one.field) != hint}
+    fields = {one.field for one in query.conditions if index_of_value(one.field) != hint}
     if query.only_custom_types is not None:
         fields.add("custom_activity_type_id")
     return sorted(fields)
