@@ -1,8 +1,8 @@
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Self, final
 
 class Place(NamedTuple):
-    time: int
+    time: int | None
     id: str
 
 class Row(NamedTuple):
@@ -25,6 +25,13 @@ class Documents:
 
 @final
 class Transcoder:
-    def __new__(cls, *, time_field: str, id_suffix: str, names: Collection[str] | None) -> Self: ...
+    def __new__(
+        cls,
+        *,
+        time_field: str,
+        id_suffix: str,
+        names: Collection[str] | None,
+        show_odd: Callable[[bytes], tuple[bytes, Place]] | None = None,
+    ) -> Self: ...
     def each(self, documents: Documents) -> Iterator[Row]: ...
     def rows(self, documents: Documents, at_most: int, max_bytes: int) -> Rows: ...

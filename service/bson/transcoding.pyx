@@ -55,6 +55,7 @@ cdef enum:
     MAX_NUMBER_SIZE = 32
     MAX_DATETIME_SIZE = 40
 
+cdef uint64_t HIGH_BITS = 0x8080808080808080
 cdef const char *HEXADECIMAL = "0123456789abcdef"
 # Behind the backslash; `u` is followed by the code. 0 where a byte stands for itself.
 cdef uint8_t[256] ESCAPES
@@ -66,9 +67,10 @@ del _byte, _escape
 
 
 class Place(NamedTuple):
-    """Where a row stands: its sort time, in milliseconds since 1970, and its stored id."""
+    """Where a row stands: its sort time, in milliseconds since 1970, and its stored id. A document
+    that is odd may be without a time, or without an id (`""`)."""
 
-    time: int
+    time: int | None
     id: str
 
 
@@ -139,25 +141,32 @@ cdef class Documents:
 cdef class Transcoder:
     """Shows documents as rows: of the top-level fields those in `names`, all of them for None, and
     the text in `id` without `id_suffix`. `time_field` holds the date that the rows are sorted by.
+    `show_odd` gives JSON and place of a document that holds what JSON does not have, that has no id
+    or time, or a text that is no UTF-8; without it such a document is a `ValueError`.
     """
 
     cdef bytes _time_field
     cdef bytes _id_suffix
     cdef frozenset _names
+    cdef object _show_odd
 
     # What is written. `_room` is what fits in before the bytes must grow.
     cdef bytearray _json
     cdef uint8_t *_start
     cdef Py_ssize_t _size
     cdef Py_ssize_t _room
+    # All bits of the text that is being written.
+    cdef uint64_t _bits
 
     # Of the document that was read last.
     cdef int64_t _time
     cdef bint _has_time
     cdef const uint8_t *_id
     cdef Py_ssize_t _id_size
+    cdef object _odd_place
 
-    def __cinit__(self, *, time_field, id_suffix, names):
+    def __cinit__(self, *, time_field, id_suffix, names, show_odd=None):
+        self._show_odd = show_odd
         self._time_field = time_field.encode()
         self._id_suffix = id_suffix.encode()
         self._names = None if names is None else frozenset(
@@ -203,6 +212,8 @@ cdef class Transcoder:
         return json
 
     cdef object _to_place(self):
+        if self._odd_place is not None:
+            return self._odd_place
         return Place(self._time, self._id[:self._id_size].decode())
 
     # --- the walk ---------------------------------------------------------------------------------
@@ -212,11 +223,31 @@ cdef class Transcoder:
         if take(reader, 1)[0] != DOCUMENT:
             raise ValueError("a document that is none")
         take_name(reader, &size)
+        self._odd_place = None
+        if self._show_odd is None:
+            return self._copy_plain_row(reader)
+        return self._copy_any_row(reader)
+
+    cdef int _copy_plain_row(self, Reader *reader) except -1:
         self._has_time, self._id = False, NULL
         self._copy_container(reader, DOCUMENT, 1)
         if self._id is NULL or not self._has_time:
             raise ValueError("a document without an id or a time")
         return 0
+
+    cdef int _copy_any_row(self, Reader *reader) except -1:
+        cdef const uint8_t *begin = reader.place
+        cdef Py_ssize_t before = self._size
+        cdef Reader inner
+        cdef bytes json
+        try:
+            return self._copy_plain_row(reader)
+        except ValueError:
+            reader.place = begin
+        enter(reader, &inner)
+        json, self._odd_place = self._show_odd(<bytes> begin[:reader.place - begin])
+        self._size = before
+        return self._put_all(<const uint8_t *> json, len(json))
 
     cdef int _copy_container(self, Reader *reader, uint8_t kind, int level) except -1:
         cdef Reader inner
@@ -318,13 +349,17 @@ cdef class Transcoder:
     cdef int _put_text(self, const uint8_t *text, Py_ssize_t size) except -1:
         cdef Py_ssize_t done = 0, plain
         self._put(c'"')
+        self._bits = 0
         while True:
             plain = self._put_plain(text + done, size - done)
             done += plain
             if done == size:
-                return self._put(c'"')
+                break
             self._put_escaped(text[done])
             done += 1
+        if self._bits & HIGH_BITS and not is_utf8(text, size):
+            raise ValueError("a text that is no UTF-8")
+        return self._put(c'"')
 
     cdef Py_ssize_t _put_plain(self, const uint8_t *text, Py_ssize_t size) except -1:
         """What stands before the first byte that needs an escape, eight at a time."""
@@ -336,9 +371,11 @@ cdef class Transcoder:
             if _has_escapes(word):
                 break
             memcpy(out + done, &word, WORD)
+            self._bits |= word
             done += WORD
         while done < size and not ESCAPES[text[done]]:
             out[done] = text[done]
+            self._bits |= text[done]
             done += 1
         self._size += done
         return done
@@ -402,6 +439,29 @@ cdef class Transcoder:
             value //= 10
         self._size += count
         return 0
+
+
+cdef bint is_utf8(const uint8_t *text, Py_ssize_t size) noexcept:
+    """RFC 3629: no surrogates, nothing longer than it need be, nothing beyond U+10FFFF."""
+    cdef Py_ssize_t place = 0, more, step
+    cdef uint8_t first, lowest, highest
+    while place < size:
+        first = text[place]
+        place += 1
+        if first < 0x80:
+            continue
+        more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
+        if first < 0xC2 or first > 0xF4 or more > size - place:
+            return False
+        lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
+        highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
+        if not lowest <= text[place] <= highest:
+            return False
+        for step in range(1, more):
+            if not 0x80 <= text[place + step] <= 0xBF:
+                return False
+        place += more
+    return True
 
 
 cdef inline uint64_t _has_escapes(uint64_t word) noexcept:

@@ -41,10 +41,11 @@ class Condition:
 class Cursor:
     """The place between two rows: behind the row of this time and stored id.
 
-    `id` is None where no other row had that time: everything of it has been seen.
+    `id` is None where no other row had that time: everything of it has been seen. `time` is None
+    for rows that have none (contract 3.6), which stand below all others.
     """
 
-    time: int
+    time: int | None
     id: str | None
 
 

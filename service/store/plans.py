@@ -20,7 +20,7 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from service.activities.types import BY_NAME, CUSTOM_ACTIVITY, EMAIL, EMAIL_THREAD
-from service.listing.query import MAX_SCANS, Condition, Query
+from service.listing.query import MAX_SCANS, Condition, Cursor, Query
 from service.store.ids import THREAD_SUFFIX, to_key
 from service.store.indexes import (
     LEAD_ACTIVITY_AT,
@@ -41,6 +41,7 @@ _MEMBER_VALUES: Mapping[str, str] = MappingProxyType(
 _MAX_CHEAP_SKIP = 10_000
 _OURS: Mapping[str, int] = MappingProxyType({"_id": 0, "_meta": 0})
 _MAX_PROJECTED_NAMES = 100
+_FIRST_DATE = DatetimeMS(-(2**63))
 
 Clause = dict[str, Any]
 
@@ -184,7 +185,7 @@ def _to_sort(query: Query, interval: Clause) -> tuple[tuple[str, int], ...]:
     if query.ids is not None:
         return ()
     direction = -1 if query.sort.descending else 1
-    is_one_time = isinstance(interval.get(query.sort.field), DatetimeMS)
+    is_one_time = not isinstance(interval.get(query.sort.field, {}), dict)
     fields = ("id",) if is_one_time else (query.sort.field, "id")
     return tuple((field, direction) for field in fields)
 
@@ -198,16 +199,32 @@ def _to_intervals(query: Query) -> Iterator[Clause]:
     if bounds.highest is not None:
         interval["$lte"] = DatetimeMS(bounds.highest)
     if after is not None:
-        beyond = "$lt" if query.sort.descending else "$gt"
-        time = DatetimeMS(after.time)
-        if after.id is not None:
-            yield {field: time, "id": {beyond: after.id}}
-        interval.pop(f"{beyond}e", None)
-        interval[beyond] = time
-    elif bounds.lowest is not None and bounds.lowest == bounds.highest:
+        yield from _to_intervals_behind(after, field, interval, descending=query.sort.descending)
+        return
+    if bounds.lowest is not None and bounds.lowest == bounds.highest:
         yield {field: DatetimeMS(bounds.lowest)}
         return
     yield {field: interval} if interval else {}
+
+
+def _to_intervals_behind(
+    after: Cursor, field: str, interval: dict[str, DatetimeMS], *, descending: bool
+) -> Iterator[Clause]:
+    """The rest of the cursor's time, then what is beyond it. A range of dates holds nothing that has
+    no date, so that is asked for by itself where the user has set no bounds."""
+    beyond = "$lt" if descending else "$gt"
+    time = None if after.time is None else DatetimeMS(after.time)
+    may_be_undated = not interval
+    if after.id is not None:
+        yield {field: time, "id": {beyond: after.id}}
+    if time is not None:
+        interval.pop(f"{beyond}e", None)
+        interval[beyond] = time
+        yield {field: interval}
+        if descending and may_be_undated:
+            yield {field: None}
+    elif not descending:
+        yield {field: {"$gte": _FIRST_DATE}}
 
 
 def _to_residual(query: Query) -> Iterator[Clause]:

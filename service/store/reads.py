@@ -7,7 +7,7 @@ from functools import lru_cache
 from operator import attrgetter
 
 from service.activities.types import BY_NAME
-from service.bson.transcoding import Documents, Place
+from service.bson.transcoding import Documents, Place, Transcoder
 from service.errors import StoreTimeout
 from service.listing.query import MAX_SCANS, Cursor, Fields, Page, Query
 from service.observability import FIND_SECONDS
@@ -139,13 +139,13 @@ async def _find_places(source: _Source, query: Query) -> list[Place]:
     places: dict[str, Place] = {}
     limit = 0 if query.ids is not None else query.skip + query.limit + 1
     projection = to_key_projection(query)
-    transcoder = to_transcoder(query.sort.field)
+    transcoder = to_transcoder(query.organization_id, query.sort.field)
     for part in split(query):
         for find in to_finds(part):
             async with source.ask(find, projection, limit=limit) as replies:
                 async for documents in replies:
                     places |= {row.place.id: row.place for row in transcoder.each(documents)}
-    return sorted(places.values(), reverse=query.sort.descending)
+    return sorted(places.values(), key=_to_rank, reverse=query.sort.descending)
 
 
 async def _render_by_id(
@@ -165,7 +165,7 @@ async def _render_by_id(
 
 async def _read_activity(source: _Source, query: Query, max_page_bytes: int) -> bytes | None:
     (find,) = to_finds(query)
-    transcoder = to_transcoder(fields=query.fields)
+    transcoder = to_transcoder(query.organization_id, fields=query.fields)
     async with source.ask(find, to_projection(query)) as replies:
         found = [row async for documents in replies for row in transcoder.each(documents)]
     if not found:
@@ -175,16 +175,23 @@ async def _read_activity(source: _Source, query: Query, max_page_bytes: int) -> 
     if not row.place.id.endswith(THREAD_SUFFIX) or not _are_emails_wanted(query.fields):
         return bytes(row.json)
     members = to_members_find(query.organization_id, row.place.id.removesuffix(THREAD_SUFFIX))
-    return await _read_thread(source, members, ThreadRenderer(row.json, max_page_bytes))
+    renderer = ThreadRenderer(row.json, max_page_bytes)
+    return await _read_thread(source, members, to_transcoder(query.organization_id), renderer)
 
 
-async def _read_thread(source: _Source, members: Find, renderer: ThreadRenderer) -> bytes:
-    transcoder = to_transcoder()
+async def _read_thread(
+    source: _Source, members: Find, transcoder: Transcoder, renderer: ThreadRenderer
+) -> bytes:
     async with source.ask(members, all_but(EMAIL_BODIES), limit=MAX_THREAD_EMAILS) as replies:
         async for documents in replies:
             if not all(renderer.add(email.json) for email in transcoder.each(documents)):
                 break
     return renderer.finish()
+
+
+def _to_rank(place: Place) -> tuple[bool, int, str]:
+    """As MongoDB sorts: what has no time stands below all that has one."""
+    return place.time is not None, place.time or 0, place.id
 
 
 def _to_page(rows: list[bytearray], last: Place | None, following: Place | None) -> Page:

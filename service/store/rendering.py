@@ -9,27 +9,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bson import decode, encode
+from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 
 from service.activities.base import Activity
 from service.activities.threads import to_preview
 from service.activities.types import EMAIL
-from service.bson.transcoding import Documents, Row, Rows, Transcoder
+from service.bson.transcoding import Documents, Place, Row, Rows, Transcoder
 from service.errors import InvalidRequest
 from service.listing.query import Fields, Page, Query, SortField
+from service.store import extended_json
 from service.store.ids import THREAD_SUFFIX
 
 _BASE_KEYS = tuple(field.alias or name for name, field in Activity.model_fields.items())
 _ENVELOPE_BYTES = len(b'{"has_more":false,"data":[]}')
 _EMAILS = b'"emails":['
 _COMMA_BYTES = 1
+_RAW = CodecOptions(document_class=RawBSONDocument)
 
 
 def to_transcoder(
-    time_field: SortField = "date_created", fields: Fields | None = None
+    organization_id: str,
+    time_field: SortField = "date_created",
+    fields: Fields | None = None,
 ) -> Transcoder:
     """What shows documents as the API does. No id but a thread's can end as a thread's does."""
     names = None if fields is None or fields.everything else fields.names
-    return Transcoder(time_field=time_field, id_suffix=THREAD_SUFFIX, names=names)
+
+    def show_odd(document: bytes) -> tuple[bytes, Place]:
+        row, place = extended_json.to_row(
+            document, time_field=time_field, id_suffix=THREAD_SUFFIX, names=names
+        )
+        extended_json.tell(organization_id, place.id)
+        return row, place
+
+    return Transcoder(
+        time_field=time_field, id_suffix=THREAD_SUFFIX, names=names, show_odd=show_odd
+    )
 
 
 def render_page(page: Page) -> bytes:
@@ -52,7 +69,7 @@ class RowRenderer:
     """
 
     def __init__(self, query: Query, max_bytes: int) -> None:
-        self._transcoder = to_transcoder(query.sort.field, query.fields)
+        self._transcoder = to_transcoder(query.organization_id, query.sort.field, query.fields)
         self._strips_emails = query.strips_emails
         self._max_bytes = max_bytes
         self._free_bytes = max_bytes - _ENVELOPE_BYTES + _COMMA_BYTES
@@ -73,9 +90,9 @@ class RowRenderer:
     def _stripped(self, documents: Documents) -> Documents:
         if not self._strips_emails:
             return documents
-        cursor = decode(documents.cursor)
+        cursor = decode(documents.cursor, _RAW)
         stripped = [_to_stripped(document) for document in cursor["firstBatch"]]
-        return Documents(encode({**cursor, "firstBatch": stripped}))
+        return Documents(encode({"id": cursor["id"], "firstBatch": stripped}))
 
     def _take(self, piece: bytearray) -> None:
         self._free_bytes -= len(piece) + _COMMA_BYTES
@@ -109,8 +126,12 @@ class ThreadRenderer:
         return b"".join([opening, comma, _EMAILS, *_separated(self._emails), b"]}"])
 
 
-def _to_stripped(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _to_stripped(raw: RawBSONDocument) -> Mapping[str, Any]:
     """Of an email, the base keys plus the EmailPreview keys (contract 3.3)."""
+    try:
+        document = decode(raw.raw)
+    except InvalidBSON:
+        document = decode(raw.raw, extended_json.LENIENT)
     if document.get("_type") != EMAIL:  # a place alone has no type
-        return document
+        return raw
     return {key: document[key] for key in _BASE_KEYS if key in document} | to_preview(document)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,15 +50,15 @@ def transcoder(names: set[str] | None = None, suffix: str = "!thread") -> Transc
     return Transcoder(time_field="at", id_suffix=suffix, names=names)
 
 
-def cursor_of(found: list[dict[str, Any]], **others: Any) -> bytes:
+def cursor_of(found: Sequence[Mapping[str, Any]], **others: Any) -> bytes:
     return encode({"firstBatch": found, "id": Int64(0), "ns": "a.b", **others})
 
 
-def documents_of(*found: dict[str, Any]) -> Documents:
+def documents_of(*found: Mapping[str, Any]) -> Documents:
     return Documents(cursor_of(list(found)))
 
 
-def row_of(document: dict[str, Any], **how: Any) -> Row:
+def row_of(document: Mapping[str, Any], **how: Any) -> Row:
     (row,) = transcoder(**how).each(documents_of(document))
     return row
 
@@ -296,6 +297,44 @@ def test_a_kind_that_json_does_not_have_is_refused() -> None:
 def test_a_date_beyond_the_years_is_refused(milliseconds: int) -> None:
     with pytest.raises(ValueError, match="years 1 to 9999"):
         row_of({"id": "", "at": DatetimeMS(milliseconds)})
+
+
+@given(st.binary(max_size=24))
+def test_a_text_is_utf8_or_refused(data: bytes) -> None:
+    """As Python decodes it, which knows no surrogates and nothing longer than it need be."""
+    place = b"\x02t\0" + struct.pack("<i", len(data) + 1) + data + b"\0"
+    own = encode({"id": "", "at": YEAR_1})
+    document = struct.pack("<i", len(own) + len(place)) + own[4:-1] + place + b"\0"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="no UTF-8"):
+            row_of(RawBSONDocument(document))
+    else:
+        assert json.loads(row_of(RawBSONDocument(document)).json)["t"] == text
+
+
+@pytest.mark.parametrize(
+    "data", ["é", "ß\u20ac\U0001f600", "a" * 9 + "é", "\ud7ff\ue000\U0010ffff", "\x80\u0800"]
+)
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_a_text_that_is_cut_inside_a_character_is_refused(data: str, cut: int) -> None:
+    test_a_text_is_utf8_or_refused.hypothesis.inner_test(data.encode()[: -cut or None])  # type: ignore[attr-defined]
+
+
+def test_what_is_odd_is_shown_by_whoever_can() -> None:
+    def show(document: bytes) -> tuple[bytes, Place]:
+        return b'{"odd":%d}' % len(document), Place(None, "z")
+
+    odd = {"id": "b", "at": YEAR_1, "other": ObjectId()}
+    ordinary = {"id": "a", "at": LAST}
+    shows = Transcoder(time_field="at", id_suffix="", names=None, show_odd=show)
+
+    rows = shows.rows(documents_of(ordinary, odd, ordinary), 2, UNBOUNDED)
+
+    assert json.loads(b"[%b]" % bytes(rows.json))[1] == {"odd": len(encode(odd))}
+    assert rows.last == Place(None, "z")
+    assert rows.following == place_of(ordinary)
 
 
 def test_nesting_has_an_end() -> None:
