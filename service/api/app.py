@@ -1,10 +1,12 @@
 """The HTTP server: aiohttp's low-level one, with one handler for everything (contract 3)."""
 
 import asyncio
+import logging
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from aiohttp import HttpVersion, HttpVersion11, web
@@ -37,6 +39,7 @@ MAX_HEADERS = 100
 KEEPALIVE_SECONDS = 75.0
 # What this process has open besides its clients' connections: MongoDB's, probes, files.
 OTHER_DESCRIPTORS = 128
+_TOLD_SECONDS = 60.0
 _HTTP_2 = HttpVersion(2, 0)
 _HTTP_2_PREFACE = "PRI/Upgrade"
 _OTHER_VERSION = "HTTP/1.1 and HTTP/1.0 are spoken here."
@@ -44,6 +47,8 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nServer: activity-service\r\nContent-Length: 0\r\n"
     b"Retry-After: 1\r\nConnection: close\r\n\r\n"
 )
+
+logger = logging.getLogger(__name__)
 
 
 def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Gate:
@@ -182,6 +187,7 @@ class Server(web.Server):
         super().__init__(handler, **options)
         self._max_connections = max_connections
         self._idle: dict[Protocol, None] = {}
+        self._told_until = 0.0
 
     def __call__(self) -> Protocol:
         return Protocol(self, loop=self._loop, **self._kwargs)
@@ -203,6 +209,7 @@ class Server(web.Server):
             self._idle[protocol] = None
 
     def _make_room(self, protocol: Protocol) -> None:
+        self._tell_full()
         longest = next(iter(self._idle), None)
         if longest is not None:
             CONNECTIONS_CLOSED.labels("idle").inc()
@@ -215,6 +222,14 @@ class Server(web.Server):
             protocol.transport.write(_FULL)
         protocol.force_close()
 
+    def _tell_full(self) -> None:
+        """Once in a while: nobody else says so, where descriptors run out the event loop drops new
+        connections without a word."""
+        now = monotonic()
+        if now >= self._told_until:
+            self._told_until = now + _TOLD_SECONDS
+            logger.warning("too many connections", extra={"max_connections": self._max_connections})
+
 
 def to_max_connections(wanted: int) -> int:
     """As many as there are descriptors for, besides those of MongoDB, logs and probes."""
@@ -224,7 +239,11 @@ def to_max_connections(wanted: int) -> int:
     if soft != unlimited and soft < needed:
         soft = needed if hard == unlimited else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == unlimited else max(1, min(wanted, soft - OTHER_DESCRIPTORS))
+    if soft == unlimited or soft >= needed:
+        return wanted
+    fewer = max(1, soft - OTHER_DESCRIPTORS)
+    logger.warning("too few descriptors", extra={"limit": soft, "max_connections": fewer})
+    return fewer
 
 
 def _to_fault(error: BaseException | None) -> tuple[int, str]:
