@@ -160,7 +160,6 @@ async def test_a_key_has_half_of_the_room(box: outbox.Outbox) -> None:
     box.take("a", 2 * LARGE)
     with pytest.raises(Overloaded):
         box.take("a", LARGE)
-    assert not box.admits_large("a")
     box.take("b", 5 * LARGE)
 
     first.leave()
@@ -211,7 +210,7 @@ async def test_the_slowest_of_the_busiest_key_is_closed_when_all_is_full(
     quick.left = LARGE
     clock.now += 1
 
-    box.take("d", 1 * LARGE)
+    box.take("d", 2 * LARGE)
 
     assert (quick.is_aborted, slow.is_aborted, other.is_aborted) == (False, True, False)
 

@@ -49,6 +49,11 @@ def main() -> None:
 @click.option(
     "--line", "lines", multiple=True, type=click.Choice(list(crowd.LINES)), help="of part crowd"
 )
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    help="a tree of another commit, built in place, to stand beside part crowd's few connections",
+)
 @click.option("--output", default=RESULTS / "result.json", type=click.Path(path_type=Path))
 def run(
     rounds: int,
@@ -58,13 +63,14 @@ def run(
     backlog: int,
     parts: tuple[str, ...],
     lines: tuple[str, ...],
+    base: Path | None,
     output: Path,
 ) -> None:
     """Measure and print the table; the figures as JSON too."""
     settings = {"rounds": rounds, "records": records, "sizes": sizes, "requests": requests}
     report = Report(settings)
     click.echo(report.heading())
-    uvloop.run(_measure(report, parts or PARTS, settings, backlog, lines))
+    uvloop.run(_measure(report, parts or PARTS, settings, backlog, lines, base))
     report.write(output)
     click.echo(f"\nwritten to {output}")
     sys.exit(0 if all(line.holds for line in report.lines) else 1)
@@ -76,6 +82,7 @@ async def _measure(
     settings: dict[str, Any],
     backlog: int,
     lines: tuple[str, ...],
+    base: Path | None,
 ) -> None:
     logs = Path(tempfile.mkdtemp(prefix="activity-bench-"))
     is_large = max(_sizes(settings)) > LARGE
@@ -98,7 +105,12 @@ async def _measure(
             await _measure_reads(report, bench, parts, settings)
         if "crowd" in parts:
             await crowd.measure_crowd(
-                report, bench.mongo_url, logs, count=min(_sizes(settings)), lines=lines
+                report,
+                bench.mongo_url,
+                logs,
+                count=min(_sizes(settings)),
+                lines=lines,
+                base=base,
             )
     shutil.rmtree(logs)
 

@@ -6,6 +6,7 @@ Each line stands beside the bare handler in the same run, alternating. `LINES` c
 
 import asyncio
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,11 +18,12 @@ from typing import Any
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 
+from service.activities.types import EMAIL_THREAD, TYPES
 from service.settings import MongoSettings
 from service.store.mongo import connect as connect_mongo
 from tests.bench import delay, reads
 from tests.bench.client import Connection, Target, connect
-from tests.bench.corpus import EVERY, START, ordinary_lead
+from tests.bench.corpus import EVERY, READER, START, ordinary_lead
 from tests.bench.measure import Line, Report, alternate, quantile
 from tests.bench.processes import Process, running, until_ready
 from tests.bench.reads import LISTING, Store, api_environment, authorization, create_key
@@ -432,6 +434,67 @@ async def browse(
     return pages
 
 
+async def measure_export(scene: Scene) -> None:
+    """7: everything by the reference system's client, ten processes at once."""
+    key = scene.ours.headers.split()[-1].decode()
+    command = (sys.executable, "-m", "tests.bench.export", str(scene.ours.port), key)
+    processes = [
+        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        for _ in range(10)
+    ]
+    outputs = [(await process.communicate())[0].decode().split() for process in processes]
+    complete = sum(process.returncode == 0 for process in processes)
+    rows = {tuple(map(int, output)) for output in outputs}
+    expected = await count_rows(scene)
+    wrong = 10 - complete + sum(each != (expected, expected) for each in rows)
+    name = f"export of {expected:,} rows by ten processes of the reference client"
+    scene.line(f"{name}: not whole", "-", "", [float(wrong)], at_most=0)
+
+
+async def count_rows(scene: Scene) -> int:
+    """Of the store's organization, as the listing shows it."""
+    shown = [one.name for one in TYPES if one.name != EMAIL_THREAD]
+    async with connect_mongo(
+        MongoSettings(url=scene.mongo_url, database=scene.store.name)
+    ) as mongo:
+        count: int = await mongo.activities.count_documents(
+            {"organization_id": READER, "_type": {"$in": shown}}
+        )
+    return count
+
+
+async def measure_few(scene: Scene, base: Target) -> None:
+    """8: one to four connections, beside the commit before."""
+    for clients in (1, 2, 4):
+        tails: dict[Target, list[float]] = {scene.ours: [], base: []}
+
+        async def good(target: Target, count: int = clients) -> float:
+            seconds = CLOSED_SECONDS / 2
+            outcome = await closed_loop(target, scene.lead_pages, clients=count, seconds=seconds)
+            tails[target].append(outcome.tail())  # noqa: B023 read in this very round
+            return outcome.good
+
+        figures = await alternate(
+            4 * ROUNDS,
+            lambda good=good: good(scene.ours),  # type: ignore[misc]
+            lambda good=good: good(base),  # type: ignore[misc]
+        )
+        name = f"{clients} connections, a lead's page"
+        scene.line(name, "base", "req/s", figures[0], limit=figures[1], at_least=0.98)
+        ours, before = tails[scene.ours][1:], tails[base][1:]
+        scene.line(f"{name}: p99", "base", "ms", ours, limit=before)
+
+
+@asynccontextmanager
+async def api_of(tree: Path, scene: Scene) -> AsyncIterator[Target]:
+    """The API of another tree, built in place, on the same store."""
+    environment = api_environment(scene.mongo_url, scene.store.name)
+    log = scene.logs / "base.log"
+    async with running("service", "serve", environment=environment, log=log, tree=tree) as api:
+        await until_ready(api)
+        yield Target(api.port, scene.ours.headers)
+
+
 LINES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "closed": measure_closed,
     "open-25": measure_open(0.25),
@@ -443,13 +506,20 @@ LINES: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "neighbours": measure_neighbours,
     "delays": measure_delays,
     "browsers": measure_browsers,
+    "export": measure_export,
 }
 
 
 async def measure_crowd(
-    report: Report, mongo_url: str, logs: Path, *, count: int, lines: Sequence[str]
+    report: Report,
+    mongo_url: str,
+    logs: Path,
+    *,
+    count: int,
+    lines: Sequence[str],
+    base: Path | None,
 ) -> None:
-    """The chosen lines, on a store of `count` activities."""
+    """The chosen lines, on a store of `count` activities; `base` is a tree to stand beside."""
     async with (
         reads.stored(mongo_url, count) as store,
         reads.servers(mongo_url, store, "pymongo", logs) as (api, ours, bare),
@@ -457,3 +527,6 @@ async def measure_crowd(
         scene = Scene(report, mongo_url, store, api, ours, bare, logs)
         for name in lines or LINES:
             await LINES[name](scene)
+        if base is not None:
+            async with api_of(base, scene) as target:
+                await measure_few(scene, target)

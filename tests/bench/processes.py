@@ -36,13 +36,17 @@ class Process:
 
 
 @asynccontextmanager
-async def running(*command: str, environment: dict[str, str], log: Path) -> AsyncIterator[Process]:
-    """Run `python -m COMMAND` until its start line is in its log; stop it by SIGTERM at the end."""
+async def running(
+    *command: str, environment: dict[str, str], log: Path, tree: Path | None = None
+) -> AsyncIterator[Process]:
+    """Run `python -m COMMAND`, that of another `tree` if there is one, until its start line is in its
+    log; stop it by SIGTERM at the end."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *bound_to_parent(sys.executable, "-m", *command),
             env=os.environ | environment,
             stderr=output,
+            cwd=tree,
         )
     try:
         started = await _started(process, log)
