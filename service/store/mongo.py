@@ -61,6 +61,12 @@ class Mongo:
     long_threads: LongThreads = field(default_factory=LongThreads)
     login: "Login" = field(default_factory=lambda: Login())
 
+    @property
+    def max_pool_size(self) -> int:
+        """How many operations can be under way at once."""
+        size: int | None = self.client.options.pool_options.max_pool_size
+        return size or UNBOUNDED_POOL_SIZE
+
 
 class Login:
     """Whether MongoDB takes the user and the password: they may have been changed meanwhile."""
@@ -87,12 +93,6 @@ class Login:
                 "MongoDB refuses the user or password of ACTIVITY_MONGO_URL, for"
                 f" {LOGIN_PATIENCE_SECONDS:.0f} seconds by now"
             )
-
-    @property
-    def max_pool_size(self) -> int:
-        """How many operations can be under way at once."""
-        size: int | None = self.client.options.pool_options.max_pool_size
-        return size or UNBOUNDED_POOL_SIZE
 
 
 @asynccontextmanager
