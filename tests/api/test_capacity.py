@@ -184,17 +184,23 @@ async def test_a_place_given_to_one_who_hangs_up_at_once_is_given_on() -> None:
     assert (lane.in_use, lane.waiting) == (0, 0)
 
 
-async def test_what_would_take_too_long_is_refused_soon() -> None:
-    """A hundred turns a second: 75 may wait, and who comes then would wait for longer."""
+async def crowd_at_a_hundred_a_second(count: int) -> tuple[Lane, list[asyncio.Task[None]]]:
+    """A lane whose bound is a second, and those who came to it, 75 of whom have had their turns."""
     clock = Clock()
     lane = new_lane(2, clock=clock, max_wait_seconds=1.0)
     await lane.take("a")
-    waiting = [asyncio.create_task(lane.take("a")) for _ in range(175)]
+    waiting = [asyncio.create_task(lane.take("a")) for _ in range(count)]
     await settle()
     for _ in range(75):
         clock.seconds += 0.01
         lane.give_back("a")
         await settle()
+    return lane, waiting
+
+
+async def test_what_would_take_too_long_is_refused_soon() -> None:
+    """A hundred turns a second: 75 may wait, and who comes then would wait for longer."""
+    lane, waiting = await crowd_at_a_hundred_a_second(175)
     assert lane.waiting == 100
 
     async with asyncio.timeout(0.5):
@@ -209,15 +215,7 @@ async def test_what_would_take_too_long_is_refused_soon() -> None:
 
 
 async def test_those_who_would_wait_too_long_are_told_as_soon_as_it_is_known() -> None:
-    clock = Clock()
-    lane = new_lane(2, clock=clock, max_wait_seconds=1.0)
-    await lane.take("a")
-    waiting = [asyncio.create_task(lane.take("a")) for _ in range(275)]
-    await settle()
-    for _ in range(75):
-        clock.seconds += 0.01
-        lane.give_back("a")
-        await settle()
+    lane, waiting = await crowd_at_a_hundred_a_second(275)
 
     async with asyncio.timeout(0.5):
         while lane.waiting > 110:  # noqa: ASYNC110 a timer of its own looks
