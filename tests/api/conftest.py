@@ -101,6 +101,11 @@ class Api:
         async with self.session.request(method, url, headers=sent, **more) as response:
             return Reply(response.status, response.headers, await response.read())
 
+    async def fetch(self, path: str, method: str = "GET") -> Reply:
+        """A file at the root of the port, as anybody may have it: without a key."""
+        async with self.session.request(method, self.url + path) as response:
+            return Reply(response.status, response.headers, await response.read())
+
     async def walk(self, path: str, parameters: Sequence[tuple[str, str]] = ()) -> list[Any]:
         """All rows, page after page as the `Link` says."""
         reply = await self.ask(path, parameters)

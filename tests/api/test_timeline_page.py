@@ -1,7 +1,6 @@
 """The timeline page's files, as any browser may have them (contract 3.8)."""
 
 import re
-from collections.abc import Mapping
 
 import pytest
 
@@ -14,16 +13,12 @@ MAX_BYTES = 60 * 1024
 PAGE = read_timeline()
 
 
-async def fetch(api: Api, path: str, method: str = "GET") -> tuple[int, Mapping[str, str], bytes]:
-    async with api.session.request(method, api.url + path) as response:
-        return response.status, response.headers, await response.read()
-
-
 @pytest.mark.parametrize("path", [TIMELINE_PATH, f"{TIMELINE_PATH}/"])
 async def test_the_page_needs_no_key_and_holds_none(api: Api, path: str) -> None:
-    status, headers, body = await fetch(api, path)
+    reply = await api.fetch(path)
+    headers, body = reply.headers, reply.body
 
-    assert status == 200
+    assert reply.status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Cache-Control"] == "private, no-cache"
     assert "script-src 'self'" in headers["Content-Security-Policy"]
@@ -32,7 +27,7 @@ async def test_the_page_needs_no_key_and_holds_none(api: Api, path: str) -> None
 
 
 async def test_every_file_that_one_names_is_there_and_is_kept(api: Api) -> None:
-    _, _, page = await fetch(api, f"{TIMELINE_PATH}/")
+    page = (await api.fetch(f"{TIMELINE_PATH}/")).body
     folder = f"{TIMELINE_PATH}/{PAGE.version}/"
     named = set(re.findall(rf'"{folder}([^"]+)"', page.decode()))
     for content in PAGE.contents.values():
@@ -40,30 +35,30 @@ async def test_every_file_that_one_names_is_there_and_is_kept(api: Api) -> None:
 
     assert named == set(PAGE.contents)
     for name in named:
-        status, headers, body = await fetch(api, folder + name)
-        assert (status, body) == (200, PAGE.contents[name])
-        assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        assert headers["X-Content-Type-Options"] == "nosniff"
+        reply = await api.fetch(folder + name)
+        assert (reply.status, reply.body) == (200, PAGE.contents[name])
+        assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_a_file_of_another_version_is_not_kept(api: Api) -> None:
-    status, headers, body = await fetch(api, f"{TIMELINE_PATH}/0123456789abcdef/main.js")
+    reply = await api.fetch(f"{TIMELINE_PATH}/0123456789abcdef/main.js")
 
-    assert (status, body) == (200, PAGE.contents["main.js"])
-    assert headers["Cache-Control"] == "private, no-cache"
+    assert (reply.status, reply.body) == (200, PAGE.contents["main.js"])
+    assert reply.headers["Cache-Control"] == "private, no-cache"
 
 
 async def test_what_is_no_file_of_the_page_is_nothing(api: Api) -> None:
     for path in ("../pages.py", "/main.js/x", f"/{PAGE.version}/", f"/{PAGE.version}/x.js"):
-        status, _, _ = await fetch(api, TIMELINE_PATH + path)
-        assert status == 401
+        reply = await api.fetch(TIMELINE_PATH + path)
+        assert reply.status == 401
 
-    assert (await fetch(api, f"{TIMELINE_PATH}/", method="POST"))[0] == 405
+    assert (await api.fetch(f"{TIMELINE_PATH}/", method="POST")).status == 405
 
 
 async def test_the_page_may_be_left_out(mongo: Mongo) -> None:
     async with serving(mongo, timeline_page=False) as api:
-        assert (await fetch(api, f"{TIMELINE_PATH}/"))[0] == 401
+        assert (await api.fetch(f"{TIMELINE_PATH}/")).status == 401
         assert (await api.ask_raw(f"{TIMELINE_PATH}/")).status == 404
 
 
