@@ -8,6 +8,7 @@ which stays paused until somebody retries it; what would be too much comes as on
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -38,6 +39,7 @@ from service.settings import MEBIBYTE
 
 # Unpacked in one go before the records are taken. One batch more is allowed, or none would fit.
 MAX_TOGETHER_BYTES = 8 * MEBIBYTE
+RENEW_SECONDS = 0.2
 # aiokafka itself gets over these.
 _TRANSIENT = (NotLeaderForPartitionError, UnknownTopicOrPartitionError)
 
@@ -103,6 +105,9 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
         self.is_held = False
         self._ask = self._client.send
         self._client.send = self._send
+        self._renew = self._client.force_metadata_update
+        self._renewed = 0.0
+        self._client.force_metadata_update = self._renew_in_time
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
         """Records of some mebibytes at most, and of one batch more."""
@@ -209,6 +214,15 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
                 return
             for partition in partitions:
                 await self._ask_leader(question, [partition], seconds, answers, faults)
+
+    def _renew_in_time(self) -> Any:
+        """While a partition has no leader, aiokafka asks who leads as often as it gets an answer."""
+        leader = self._client.cluster.leader_for_partition
+        wait = self._renewed + RENEW_SECONDS - time.monotonic()
+        if wait > 0 and any(leader(one) in {None, -1} for one in self.assignment()):
+            return asyncio.ensure_future(asyncio.sleep(wait, True))
+        self._renewed = time.monotonic()
+        return self._renew()
 
     async def _send(self, node_id: Any, request: Any, **options: Any) -> Any:
         response = await self._ask(node_id, request, **options)
