@@ -14,6 +14,7 @@ from consumers.commands import configure_consumer_logging, with_kafka
 from consumers.connections import recognize_lost_connections
 from consumers.diagnosis import examine_kafka
 from consumers.documents import asyncapi, schema
+from consumers.explain import explain_command
 from consumers.process import consume
 from consumers.publish import publish
 from consumers.quarantine import MAX_PAUSE_SECONDS
@@ -47,7 +48,7 @@ def main() -> None:
     recognize_lost_connections()
 
 
-for command in (schema, asyncapi, check, publish):
+for command in (schema, asyncapi, check, publish, explain_command):
     main.add_command(command)
 
 

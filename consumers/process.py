@@ -43,6 +43,7 @@ async def consume(
         async with (
             connect(mongo_settings) as mongo,
             probe_server(
+                host=ingest.operations_host,
                 port=ingest.operations_port,
                 is_alive=health.is_alive,
                 is_ready=health.is_ready,

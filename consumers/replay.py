@@ -205,7 +205,7 @@ def describe(record: ConsumerRecord) -> str:
         )
     )
     where, attempt = f"{topic}[{partition}]@{offset}", f"attempt {to_attempt(record)}"
-    at = _to_time(record.timestamp)
+    at = tell_time(record.timestamp)
     return printable(f"{at}  {code:21}  {where}  {organization}  {event}  {attempt}  {message}")
 
 
@@ -214,7 +214,7 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _to_time(milliseconds: int) -> str:
+def tell_time(milliseconds: int) -> str:
     """A producer may give its records any time, or none."""
     if milliseconds < 0:
         return "-"

@@ -24,7 +24,7 @@ from service.errors import Halted
 from service.settings import MongoSettings
 from service.store.mongo import Mongo
 from service.store.writes import MAX_DOCUMENT_BYTES, encode_change
-from tests.factories import BAD_RECORDS, activity, event, record
+from tests.factories import BAD_RECORDS, WRAPPINGS, activity, event, record
 from tests.ingest.group import Group, environment, spawn, until
 from tests.store.conversations import setting, to_change
 
@@ -294,6 +294,28 @@ async def test_replay_publishes_each_distinct_record_once(
     assert wet[:2] == (0, "3 distinct records published\n")
     assert await group.stored() == group.expected()
     assert len(await group.dead_letters()) == 6
+
+
+async def test_wrapped_records_keep_their_bytes_and_are_replayed(
+    group: Group, command_environment: dict[str, str]
+) -> None:
+    """Too large at first, then applied: each in another wrapping, and one that has none."""
+    rows = [activity("Note", id=f"acti_{number}", filler="x" * 2000) for number in range(5)]
+    events = [event(row, id=f"ev_{number}") for number, row in enumerate(rows)]
+    values = [wrap(one) for wrap, one in zip([*WRAPPINGS, record], events, strict=True)]
+    await group.publish(values)
+    async with group.member(max_record_bytes=1500):
+        await group.until_worked_off()
+
+    letters = [letter.value for letter in await group.dead_letters()]
+    replayed = await run_command(command_environment, "replay")
+    async with group.member():
+        await group.until_worked_off()
+
+    assert sorted(letters) == sorted(values)
+    assert replayed[:2] == (0, "5 distinct records published\n")
+    assert await group.stored() == group.expected()
+    assert len(group.expected()["orga_1"]) == 5
 
 
 async def test_replay_goes_on_after_a_record_that_its_topic_refuses(
