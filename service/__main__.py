@@ -183,7 +183,10 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
         with stop_on_signal() as stop:
             async with (
                 probe_server(
-                    port=http.operations_port, is_alive=_is_alive, is_ready=readiness.check
+                    host=http.operations_host,
+                    port=http.operations_port,
+                    is_alive=_is_alive,
+                    is_ready=readiness.check,
                 ) as operations_port,
                 listening(gate, http) as http_port,
             ):

@@ -238,12 +238,18 @@ Check = Callable[[], Awaitable[str | None]]
 
 @asynccontextmanager
 async def probe_server(
-    *, port: int, is_alive: Check, is_ready: Check, note: Callable[[], str | None] = lambda: None
+    *,
+    host: str | None,
+    port: int,
+    is_alive: Check,
+    is_ready: Check,
+    note: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[int]:
-    """Serve `/healthz`, `/readyz` and `/metrics` on every interface; yields the port in use.
+    """Serve `/healthz`, `/readyz` and `/metrics` on one address, or on every interface; yields the
+    port in use.
 
     A check returns None when all is well, else the reason, which becomes a 503; `note` says what is
-    not well all the same. Raises `StartError` where the port is taken.
+    not well all the same. Raises `StartError` where the address cannot be listened on.
     """
 
     async def answer(check: Check) -> web.Response:
@@ -264,7 +270,7 @@ async def probe_server(
     await runner.setup()
     try:
         try:
-            await web.SockSite(runner, _listen(port)).start()
+            await web.SockSite(runner, _listen(host, port)).start()
         except OSError as error:
             raise StartError(
                 f"ACTIVITY_OPERATIONS_PORT: cannot listen on port {port}: {error.strerror}"
@@ -274,8 +280,11 @@ async def probe_server(
         await runner.cleanup()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str | None, port: int) -> socket.socket:
     """One socket for both families: of any free port, an event loop may take a different one each."""
+    if host:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))

@@ -226,6 +226,9 @@ class KafkaSettings(Section):
 class IngestSettings(Section):
     """How a consumer process works off its records."""
 
+    operations_host: OptionalText = Field(
+        None, description="address that probes and metrics listen on; none = every interface"
+    )
     operations_port: Port = Field(9091, description="probes and metrics; 0 = a free port")
     max_record_bytes: int = Field(
         4 * MEBIBYTE, ge=1024, le=12 * MEBIBYTE, description="a larger record is `too_large`"
@@ -282,6 +285,9 @@ class HttpSettings(Section):
 
     http_host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 in a pod every interface is the pod's own
     http_port: Port = Field(8080, description="the public port; 0 = a free port")
+    operations_host: OptionalText = Field(
+        None, description="address that probes and metrics listen on; none = every interface"
+    )
     operations_port: Port = Field(9090, description="probes and metrics; 0 = a free port")
     cursor_secret: SecretStr = Field(
         min_length=16, description="signs cursors; the same on every process of the service"

@@ -34,5 +34,10 @@ def _describe(stack: Stack) -> str:
     return "\n".join([*logs, *exports, end])
 
 
-if __name__ == "__main__":
+@click.command(help="Kafka and MongoDB with the service's topics, their addresses printed.")
+def main() -> None:
     sys.exit(run_in_foreground(_serve()))
+
+
+if __name__ == "__main__":
+    main()

@@ -41,8 +41,11 @@ class Command(Server):
             return False
 
     def _environment(self) -> Mapping[str, str]:
-        ports = {"ACTIVITY_OPERATIONS_PORT": str(self.operations_port)}
-        return {**os.environ, "PYTHONPATH": str(PROJECT), **self._settings, **ports}
+        probes = {
+            "ACTIVITY_OPERATIONS_HOST": "127.0.0.1",
+            "ACTIVITY_OPERATIONS_PORT": str(self.operations_port),
+        }
+        return {**os.environ, "PYTHONPATH": str(PROJECT), **self._settings, **probes}
 
 
 class ConsumerProcess(Command):

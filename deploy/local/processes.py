@@ -98,7 +98,7 @@ class Server:
                 await self._wait_until_ready()
         except TimeoutError:
             self.kill()
-            raise StartError(self._complaint("did not answer in time")) from None
+            raise StartError(self.complaint("did not answer in time")) from None
         except BaseException:
             self.kill()
             raise
@@ -153,7 +153,7 @@ class Server:
     async def _wait_until_ready(self) -> None:
         while not await self._answers():
             if not self.is_running:
-                raise StartError(self._complaint("ended at once"))
+                raise StartError(self.complaint("ended at once"))
             await asyncio.sleep(POLL_SECONDS)
 
     async def _answers(self) -> bool:
@@ -183,9 +183,10 @@ class Server:
         """Run a command to its end. Raises `StartError` where it fails."""
         process = self._process = self._run(command)
         if await asyncio.to_thread(process.wait):
-            raise StartError(self._complaint("could not be set up"))
+            raise StartError(self.complaint("could not be set up"))
 
-    def _complaint(self, what: str) -> str:
+    def complaint(self, what: str) -> str:
+        """What happened to the server, and the last that its log says of it."""
         lines = self.log_path.read_text(errors="replace").splitlines()
         telling = [line for line in lines if self.error_pattern.search(line)] or lines
         why = "\n".join(f"  {line[:400]}" for line in telling[-3:])

@@ -1,6 +1,5 @@
 """`make demo`: the whole road at work, from events in Kafka to answers over HTTP."""
 
-import asyncio
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from deploy.local.demo.place import (
     require_external,
     running_processes,
 )
+from deploy.local.demo.playground import show_lines, watch
 from deploy.local.demo.story import tell
 from deploy.local.folders import run_folder
 from deploy.local.foreground import run_in_foreground
@@ -41,8 +41,9 @@ async def demonstrate(*, once: bool) -> int:
         try:
             await _perform(display, place, processes, key)
             if not once:
-                display.heading("Serving until Ctrl-C")
-                await asyncio.Event().wait()
+                show_lines(display, place, processes.api.url, key)
+                display.heading("Serving until Ctrl-C; rejected records are told here")
+                await watch(display, place, processes)
         finally:
             with display.step("the consumer and the API have stopped"):
                 statuses = await processes.stop()

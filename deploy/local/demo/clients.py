@@ -89,11 +89,12 @@ async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadLett
         end = (await consumer.end_offsets([partition]))[partition]
         letters: list[DeadLetter] = []
         while len(letters) < end:
-            letters.append(_to_dead_letter(await consumer.getone()))
+            letters.append(to_dead_letter(await consumer.getone()))
         return letters
 
 
-def _to_dead_letter(record: Any) -> DeadLetter:
+def to_dead_letter(record: Any) -> DeadLetter:
+    """What a record of the dead-letter topic says."""
     headers = {name: value.decode() for name, value in record.headers}
     position = [headers[f"__connect.errors.{part}"] for part in ("topic", "partition", "offset")]
     return DeadLetter(

@@ -20,6 +20,14 @@ from service.settings import KafkaSettings, MongoSettings, read_section
 from service.store.mongo import connect, require_mongo
 
 PARTITIONS = 3
+_SHOWN = (
+    "ACTIVITY_KAFKA_BOOTSTRAP_SERVERS",
+    "ACTIVITY_KAFKA_TOPICS",
+    "ACTIVITY_KAFKA_DEAD_LETTER_TOPIC",
+    "ACTIVITY_KAFKA_GROUP_ID",
+    "ACTIVITY_MONGO_URL",
+    "ACTIVITY_MONGO_DATABASE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,11 @@ class Place:
     dead_letter_topic: str
     database: str
     environment: Mapping[str, str]
+
+    @property
+    def shown_environment(self) -> Mapping[str, str]:
+        """What a command in another terminal needs: no secrets, and nothing of the API's own."""
+        return {name: self.environment[name] for name in _SHOWN}
 
     @property
     def bootstrap_servers(self) -> str:
@@ -50,7 +63,7 @@ async def require_external(stack: Stack) -> None:
 def choose_place(stack: Stack) -> Place:
     is_ours = isinstance(stack.kafka, Server) and isinstance(stack.mongo, Server)
     mark = "" if is_ours else f"demo_{secrets.token_hex(4)}."
-    families = sorted({*FAMILIES.values(), OTHER_FAMILY})
+    families = [*sorted(set(FAMILIES.values())), OTHER_FAMILY]
     topics = {family: f"{mark}activity.{family}" for family in families}
     dead_letter_topic = f"{mark}activity.dead_letters"
     database = f"{mark}activity".replace(".", "_")
