@@ -1,11 +1,9 @@
 """The acts of the demo: each does something, shows what came of it, and claims what is so."""
 
-import os
-import shlex
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -186,16 +184,6 @@ async def _is_there(app: App, path: str) -> bool:
     return status == 200
 
 
-def _assignments(place: Place) -> Iterator[str]:
-    """What a shell needs to know to reach the servers of this demo."""
-    for name, value in place.environment.items():
-        if (
-            name.startswith(("ACTIVITY_KAFKA_", "ACTIVITY_MONGO_"))
-            and os.environ.get(name) != value
-        ):
-            yield f"{name}={shlex.quote(value)}"
-
-
 async def show_addresses(stage: Stage, key: str) -> None:
     """Lines to paste. Each is asked for here, too."""
     stage.display.heading("Try it")
@@ -205,9 +193,4 @@ async def show_addresses(stage: Stage, key: str) -> None:
         statuses.append(status)
         stage.display.say(f"# {what}\ncurl -s -u {key}: '{stage.app.url}{path}'")
     stage.display.say(f"# what the consumer counts\ncurl -s {stage.operations_url}/metrics")
-    stage.display.say(
-        "# an event of your own, from another terminal in this folder\n"
-        f"export {' '.join(_assignments(stage.place))} KEY={key} URL={stage.app.url}\n"
-        ".venv/bin/activity-consumers publish examples/activity.note.json"
-    )
     stage.display.claim("each of these answers", is_so=set(statuses) == {200})
