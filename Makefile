@@ -10,7 +10,7 @@ SECRET := .stack/cursor-secret
 COMPILED := $(subst /,.,$(basename $(wildcard service/*/*.pyx)))
 
 .DELETE_ON_ERROR:
-.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large chart schemas release-schemas
+.PHONY: docs help install demo quick test fix check sanitize run-api run-consumer stack manifests faults bench bench-compare bench-large chart release schemas release-schemas
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -53,6 +53,9 @@ manifests: $(INSTALLED) ## every overlay with every component: schemas, referenc
 
 chart: $(INSTALLED) ## the Helm chart in deploy/chart, from the overlays (10 s)
 	@$(PYTHON) -m deploy.charting
+
+release: $(INSTALLED) ## VERSION=1.2.3 everywhere; wheel, sdist and SBOM in dist (3 min)
+	@$(PYTHON) -m deploy.release $(or $(VERSION),$(error VERSION=1.2.3 is missing))
 
 docs: $(INSTALLED) ## the tables that the code knows, written into the pages (2 s)
 	@$(PYTHON) -m docs.tables

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
+from deploy.release import current_version
 from deploy.rendering import Manifest, render_with
 from service.settings import SECTIONS, Section
 
@@ -34,7 +35,7 @@ SWITCHES: Mapping[str, str] = {
 _SETTINGS = "activity-settings"
 # A text in the overlays to the value that stands for it. The longest that fits is taken.
 _CHOICES: Mapping[str, str] = {
-    "registry.example.com/activity-service:1.0.0": "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}",
+    f"registry.example.com/activity-service:{current_version()}": "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}",
     "activity.example.com": "{{ .Values.host }}",
 }
 _HASHED = re.compile(r"^(activity-[\w-]+?)-[0-9a-z]{10}$")
