@@ -40,17 +40,17 @@ def test_every_scenario_is_of_an_alert() -> None:
     assert list(SCENARIOS) == list(RULES)
 
 
-def test_an_installation_that_never_answered_is_missed(tmp_path: Path) -> None:
-    never = dict.fromkeys(alerts.HEALTHY, "_x4000") | {
-        series: "0x4000" for series in alerts.HEALTHY if series.startswith("up{")
-    }
-    healthy = [{**series, "values": "1x4000"} for series in exposed(OTHER)]
+def test_an_installation_that_crashes_for_days_is_not_forgotten(tmp_path: Path) -> None:
+    """Longer than what is remembered of the series that it once exposed."""
+    minutes = 30 * 60
+    ours = [one for one in exposed(OURS) if one["series"].startswith("up{")]
+    other = [one for one in exposed(OTHER) if one["series"].startswith(("up{", "activity_ready{"))]
+    crashing = [{**one, "values": f"0x{minutes}"} for one in ours]
+    healthy = [{**one, "values": f"1x{minutes}"} for one in other]
     gone = expected("ActivityApiGone", SCENARIOS["ActivityApiGone"], OURS)
 
-    days = 3 * 24 * 60
-    crashing = case(exposed(OURS, never) + healthy, days - 600, {"ActivityApiGone": [gone]})
-
-    assert judge([crashing], tmp_path) == ""
+    fires = {"ActivityApiGone": [gone]}
+    assert judge([case(crashing + healthy, minutes - 60, fires)], tmp_path) == ""
 
 
 def test_prometheus_that_scrapes_nothing_is_noticed(tmp_path: Path) -> None:
