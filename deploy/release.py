@@ -93,13 +93,20 @@ def build(epoch: int, folder: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     made = folder / "dist"
-    for kind in ("sdist", "wheel"):
-        call = f"import setuptools.build_meta as b; b.build_{kind}({str(made)!r})"
-        made.mkdir(exist_ok=True)
-        _run(sys.executable, "-c", call, cwd=source, SOURCE_DATE_EPOCH=str(epoch))
-    for path in made.glob("*.tar.gz"):
-        path.write_bytes(same_archive(path.read_bytes(), epoch))
+    made.mkdir()
+    _build("sdist", source, made, epoch)
+    (archive,) = made.glob("*.tar.gz")
+    archive.write_bytes(same_archive(archive.read_bytes(), epoch))
+    # The wheel is built from the archive, which so is seen to be whole.
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    _build("wheel", folder / archive.name.removesuffix(".tar.gz"), made, epoch)
     return sorted(made.iterdir())
+
+
+def _build(kind: str, source: Path, target: Path, epoch: int) -> None:
+    call = f"import setuptools.build_meta as b; b.build_{kind}({str(target)!r})"
+    _run(sys.executable, "-c", call, cwd=source, SOURCE_DATE_EPOCH=str(epoch))
 
 
 def same_archive(archive: bytes, epoch: int) -> bytes:
