@@ -61,6 +61,7 @@ async def test_playground_answers_publishes_and_tells_rejections_until_ctrl_c(
         statuses = [await status_of(request) for request in requests]
         variables = environment | pasted_variables(lines) | {"PATH": with_kafka_tools(tmp_path)}
 
+        await something_happens_on_the_page(lines, variables)
         told = [await run(road, variables) for road in roads()]
         await until_listed(
             variables, {"acti_first", "acti_example_call", "acti_example_email_third"}
@@ -118,6 +119,18 @@ async def run(command: Sequence[str], environment: dict[str, str]) -> str:
     output, complaint = await asyncio.wait_for(process.communicate(), DEADLINE_SECONDS)
     assert process.returncode == 0, (command, complaint.decode())
     return output.decode()
+
+
+async def something_happens_on_the_page(lines: Sequence[str], variables: dict[str, str]) -> None:
+    (address,) = [line for line in lines if "/timeline/#key=" in line]
+    assert await status_of(["curl", address]) == 200
+    newest = ["curl", "-s", "-u", f"{variables['KEY']}:", f"{variables['URL']}/activity/?_limit=1"]
+    before = await answer_to(newest)
+
+    async def is_another() -> bool:
+        return bool(await answer_to(newest) != before)
+
+    await until(is_another)
 
 
 async def until_listed(variables: dict[str, str], ids: set[str]) -> None:

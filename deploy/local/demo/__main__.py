@@ -9,6 +9,7 @@ import click
 from deploy.local.demo import acts
 from deploy.local.demo.clients import running_app, running_producer
 from deploy.local.demo.display import Display
+from deploy.local.demo.journal import Journal
 from deploy.local.demo.place import (
     Place,
     Processes,
@@ -17,7 +18,7 @@ from deploy.local.demo.place import (
     require_external,
     running_processes,
 )
-from deploy.local.demo.playground import show_lines, watch
+from deploy.local.demo.playground import show_lines, show_page, watch
 from deploy.local.demo.story import tell
 from deploy.local.folders import run_folder
 from deploy.local.foreground import run_in_foreground
@@ -39,11 +40,12 @@ async def demonstrate(*, once: bool) -> int:
         with display.step("a consumer and the API are ready"):
             processes = await enter(running_processes(place, folder))
         try:
-            await _perform(display, place, processes, key)
+            journal = await _perform(display, place, processes, key)
             if not once:
                 show_lines(display, place, processes.api.url, key)
+                show_page(display, processes.api.url, key)
                 display.heading("Serving until Ctrl-C; rejected records are told here")
-                await watch(display, place, processes)
+                await watch(display, place, processes, journal)
         finally:
             with display.step("the consumer and the API have stopped"):
                 statuses = await processes.stop()
@@ -51,7 +53,7 @@ async def demonstrate(*, once: bool) -> int:
     return display.conclude()
 
 
-async def _perform(display: Display, place: Place, processes: Processes, key: str) -> None:
+async def _perform(display: Display, place: Place, processes: Processes, key: str) -> Journal:
     async with (
         running_app(processes.api.url, key) as app,
         running_producer(place.bootstrap_servers) as producer,
@@ -64,6 +66,7 @@ async def _perform(display: Display, place: Place, processes: Processes, key: st
         await acts.show_conversations(stage)
         await acts.show_live(stage)
         await acts.show_addresses(stage, key)
+        return stage.story.journal
 
 
 @click.command(help="Show the service at work, on servers of its own.")

@@ -23,10 +23,11 @@ def tell_at_random(
     journal.create("Created", lead, None, start, source="import")
     for number in range(1, count):
         at = start + timedelta(days=29) * number / count
-        _happen(journal, lead, journal.random.choice(users), at)
+        happen(journal, lead, journal.random.choice(users), at)
 
 
-def _happen(journal: Journal, lead: Lead, user: User, at: datetime) -> None:
+def happen(journal: Journal, lead: Lead, user: User, at: datetime) -> None:
+    """One thing happens to a lead; it may be changed a little later."""
     choose = journal.random
     text = choose.choice(TEXTS)
     match choose.choices(("Call", "Email", "SMS", "Note", "Meeting", "Task"), (6, 6, 4, 3, 1, 1))[

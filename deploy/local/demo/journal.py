@@ -68,6 +68,10 @@ class Journal:
         """All records in the order they are published."""
         return self._in_time + self._late
 
+    def in_time(self, since: int = 0) -> list[Published]:
+        """What was not told late, but for the first `since` of it."""
+        return self._in_time[since:]
+
     @property
     def latest(self) -> Published:
         """The record that was told last, late ones aside."""

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from deploy.local.demo.clients import to_dead_letter
+from deploy.local.demo.clients import publish, running_producer, to_dead_letter
 from deploy.local.demo.display import Display
+from deploy.local.demo.journal import Journal
 from deploy.local.demo.place import Place, Processes
+from deploy.local.demo.story import tell_on
 from deploy.local.processes import Server
 from service.activities.examples import LEAD
+from service.api.handlers import BASE_PATH
+from service.api.pages import TIMELINE_PATH
 
 LOOK_SECONDS = 0.2
+HAPPENING_SECONDS = 5.0
 PYTHON_LINES = """import asyncio, json, os
 from aiokafka import AIOKafkaProducer
 
@@ -47,14 +53,23 @@ def show_lines(display: Display, place: Place, url: str, key: str) -> None:
     display.say(".venv/bin/activity-consumers explain --organization orga_demo ev_example_note")
 
 
-async def watch(display: Display, place: Place, processes: Processes) -> None:
-    """Tell of each record that is rejected; returns when a process of the demo's own has ended."""
+def show_page(display: Display, url: str, key: str) -> None:
+    """Where to look with a browser. The key stands behind the `#`, which is never sent."""
+    display.heading("Look at it: open this in a browser; something happens every few seconds")
+    display.say(f"{url.removesuffix(BASE_PATH)}{TIMELINE_PATH}/#key={key}")
+
+
+async def watch(display: Display, place: Place, processes: Processes, journal: Journal) -> None:
+    """Tell of each record that is rejected, and let things go on happening; returns when a process
+    of the demo's own has ended."""
     stack = (place.stack.kafka, place.stack.mongo)
     servers = [server for server in stack if isinstance(server, Server)]
     async with asyncio.TaskGroup() as tasks:
         telling = tasks.create_task(_tell_rejections(display, place), name="tell rejections")
+        happening = tasks.create_task(_go_on(place, journal), name="go on")
         await until_one_has_ended(display, [processes.consumer, processes.api, *servers])
         telling.cancel()
+        happening.cancel()
 
 
 async def until_one_has_ended(display: Display, servers: Sequence[Server]) -> None:
@@ -65,6 +80,13 @@ async def until_one_has_ended(display: Display, servers: Sequence[Server]) -> No
                 display.claim(server.complaint("has ended"), is_so=False)
                 return
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _go_on(place: Place, journal: Journal) -> None:
+    async with running_producer(place.bootstrap_servers) as producer:
+        while True:
+            await asyncio.sleep(HAPPENING_SECONDS)
+            await publish(producer, place.topics, tell_on(journal, datetime.now(UTC)))
 
 
 async def _tell_rejections(display: Display, place: Place) -> None:

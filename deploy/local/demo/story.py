@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from deploy.local.demo import scenes
-from deploy.local.demo.chance import tell_at_random
-from deploy.local.demo.journal import Activity, Contact, Journal, Lead, User, encode
+from deploy.local.demo.chance import happen, tell_at_random
+from deploy.local.demo.journal import Activity, Contact, Journal, Lead, Published, User, encode
 from deploy.local.demo.scenes import Conversation
 
 BRIGHTWATER = Lead(
@@ -59,6 +59,14 @@ def tell_live(journal: Journal, now: datetime, number: int) -> Activity:
     """One more text message, happening right now."""
     message = scenes.text_message(OTHER_LEADS[0], f"Live message {number}")
     return journal.create("SMS", OTHER_LEADS[0], MEI, now, **message)
+
+
+def tell_on(journal: Journal, now: datetime) -> list[Published]:
+    """What happens next, for whoever watches: one thing, right now."""
+    told = len(journal.in_time())
+    lead = journal.random.choice((BRIGHTWATER, *OTHER_LEADS))
+    happen(journal, lead, journal.random.choice(USERS), now)
+    return journal.in_time(since=told)
 
 
 def tell(now: datetime, seed: int = 7) -> Story:
