@@ -37,6 +37,7 @@ _SETTINGS = "activity-settings"
 _CHOICES: Mapping[str, str] = {
     f"registry.example.com/activity-service:{current_version()}": "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}",
     "activity.example.com": "{{ .Values.host }}",
+    'namespace="activity"': 'namespace="{{ .Release.Namespace }}"',
 }
 _HASHED = re.compile(r"^(activity-[\w-]+?)-[0-9a-z]{10}$")
 

@@ -33,7 +33,10 @@ SERVICE_RIGHTS: Rights = {
     "activities": ("find", "listIndexes", "createIndex", "collMod"),
     "api_keys": ("find", "insert", "update"),
 }
-CONSUMER_RIGHTS: Rights = {"activities": ("find", "insert", "update", "listIndexes")}
+CONSUMER_RIGHTS: Rights = {
+    "activities": ("find", "insert", "update", "listIndexes"),
+    "skips": ("find", "insert", "update"),
+}
 
 MIN_VERSION = (6, 0)
 # A member that was away for a day must be able to catch up.

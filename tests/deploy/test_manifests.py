@@ -1,12 +1,13 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from deploy import rendering
-from deploy.rendering import Manifest
+from deploy.rendering import KUBERNETES, Manifest, build
 from service import observability
 from service import settings as service_settings
 from service.errors import RejectionCode
@@ -333,7 +334,27 @@ def test_the_api_scales_by_its_own_load() -> None:
     assert cpu["type"] == "cpu"
     query = waiting["metadata"]["query"]
     assert metrics.asked_for(query) == {"activity_http_wait_seconds_sum"}
+    assert 'namespace="activity"' in query
     assert "replicas" not in manifests.named("production", "Deployment", "activity-api")["spec"]
+
+
+def test_the_api_scales_by_the_namespace_that_it_is_installed_in(tmp_path: Path) -> None:
+    """A second installation beside it must not scale it, nor the other way round."""
+    folder = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, folder)
+    overlay = folder / "overlays" / "production" / "kustomization.yaml"
+    text = overlay.read_text(encoding="utf-8")
+    overlay.write_text(text.replace("namespace: activity\n", "namespace: rebuilt\n"))
+
+    queries = [
+        trigger["metadata"]["query"]
+        for manifest in build(overlay.parent)
+        if manifest["kind"] == "ScaledObject"
+        for trigger in manifest["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+
+    assert queries == ['sum(rate(activity_http_wait_seconds_sum{namespace="rebuilt"}[2m]))']
 
 
 def test_prometheus_finds_every_service() -> None:
