@@ -116,10 +116,16 @@ async def ping(mongo: Mongo) -> None:
 
     Its text is one line without secrets, fit for a `StartError`.
     """
-    async with asking(mongo):
-        await mongo.client.admin.command("ping")
-        # `ping` needs no rights; this does, and says what is wrong with the connection string.
-        await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+    try:
+        async with asking(mongo):
+            await mongo.client.admin.command("ping")
+            # `ping` needs no rights; this does, and says what is wrong with the connection string.
+            await mongo.activities.find_one({"organization_id": "", "_id": ""}, hint=[("_id", 1)])
+    except StoreUnavailable as error:
+        # No document is asked for, so that the server's text can repeat none.
+        if isinstance(error.__cause__, OperationFailure) and not isinstance(error, LoginRefused):
+            raise StoreUnavailable(f"{error}: {_one_line(error.__cause__)}") from error
+        raise
 
 
 async def require_mongo(mongo: Mongo) -> None:

@@ -109,8 +109,9 @@ async def test_the_image_serves_without_writing(
     image: Image, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     arguments = {
-        manifests.container(workload)["name"]: manifests.container(workload)["args"]
+        container["name"]: container["args"]
         for workload in manifests.workloads("development")
+        for container in manifests.containers(workload)
     }
     indexes = Container(image, arguments["indexes"], tmp_path / "indexes", environment)
     running = [
