@@ -10,6 +10,7 @@ ActivityError
 │   ├── Unauthorized           401
 │   ├── NotFound               404
 │   ├── MethodNotAllowed       405
+│   ├── Gone                   410
 │   ├── BodyTooLarge           413
 │   ├── UnknownCoding          415
 │   ├── RateLimited            429
@@ -18,7 +19,8 @@ ActivityError
 └── StoreError
     ├── StoreUnavailable       not now: MongoDB is away, asking again later is right (503)
     │   └── LoginRefused       and it is the user or password that it refuses
-    └── StoreTimeout           a query ran past its time limit (504)
+    ├── StoreTimeout           a query ran past its time limit (504)
+    └── FeedLost               the feed does not reach back so far (410)
 """
 
 from collections.abc import Mapping, Sequence
@@ -179,6 +181,12 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
+class Gone(RequestError):
+    """What a follower asks to go on from is not kept any more."""
+
+    status = 410
+
+
 class BodyTooLarge(RequestError):
     """A `_params` body over its cap."""
 
@@ -228,3 +236,7 @@ class LoginRefused(StoreUnavailable):
 
 class StoreTimeout(StoreError):
     """A query ran past its time limit."""
+
+
+class FeedLost(StoreError):
+    """The feed does not reach back so far. Asking again does not mend it; beginning anew does."""

@@ -270,13 +270,19 @@ class IngestSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long delete markers are kept."""
+    """How long delete markers and the feed are kept."""
 
     tombstone_days: int = Field(
         90,
         ge=1,
         le=24_855,
         description="must exceed the retention of all topics, the dead-letter topic's included",
+    )
+    feed_hours: float = Field(
+        24.0,
+        ge=0.01,
+        le=8760,
+        description="how far behind a follower may come again; MongoDB's oplog must reach as far",
     )
 
 
@@ -316,6 +322,12 @@ class HttpSettings(Section):
     )
     queue_max_seconds: float = Field(
         1.0, gt=0, le=60, description="longest wait of a request for its turn; beyond, 503"
+    )
+    max_followers: int = Field(
+        2000,
+        ge=0,
+        le=100_000,
+        description="listings followed at once on one process, a key at most half; above, 503",
     )
     max_unsent_bytes: int = Field(
         256 * MEBIBYTE,

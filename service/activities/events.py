@@ -64,6 +64,7 @@ class Change(NamedTuple):
     `OVERLAY_FIELDS` that its event had; None deletes.
     `thread_id` is the thread of an email, given or derived (contract 2), or of an overlay; None on
     other types and where an email is deleted.
+    `type_name` is the `_type` that the event is about, a delete's too.
     `is_new` is true when the event says that it created the activity: an insert is worth trying.
     `deviations` names type and field of the known fields that were kept although they are not of
     their type, each once.
@@ -75,6 +76,7 @@ class Change(NamedTuple):
     revision: str
     activity: dict[str, Any] | None
     thread_id: str | None
+    type_name: str
     is_new: bool
     deviations: tuple[tuple[str, str], ...] = ()
 
@@ -230,6 +232,7 @@ def _to_change(
         revision,
         activity,
         thread_id,
+        type_.name,
         event["action"] == "created",
         _to_fields(type_, deviations) if deviations else (),
     )

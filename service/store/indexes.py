@@ -25,9 +25,11 @@ OPPORTUNITY = "opportunity"
 FORM = "form"
 EXTERNAL_WHATSAPP_MESSAGE = "external_whatsapp_message"
 EXPIRY = "expiry"
+FEED_EXPIRY = "feed_expiry"
 
 _VALUE_PLACE = 2  # behind the organization and the type
 _SECONDS_A_DAY = 86_400
+_SECONDS_AN_HOUR = 3600
 _NAMESPACE_NOT_FOUND = 26
 _NAMESPACE_EXISTS = 48
 _INDEX_OPTIONS_CONFLICT = 85
@@ -127,6 +129,11 @@ INDEXES: tuple[IndexDefinition, ...] = (
 )
 
 
+FEED_INDEXES: tuple[IndexDefinition, ...] = (
+    IndexDefinition(FEED_EXPIRY, (("written_at", 1),), expires=True),
+)
+
+
 def index_of_value(field: str) -> str | None:
     """The name of the index that finds rows by a value of this field without a lead, if one does."""
     return next((index.name for index in INDEXES if index.value_field == field), None)
@@ -135,33 +142,23 @@ def index_of_value(field: str) -> str | None:
 async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:
     """Create what is missing and wait for it; safe to repeat, also at the same time elsewhere.
 
-    Changes the days of delete markers in place. Raises `StartError` where an index of ours exists
+    Changes the time that delete markers and the feed are kept, in place. Raises `StartError` where an index of ours exists
     in another shape (dropping it is an operator's decision), and `StoreUnavailable`.
     """
-    expire_after_seconds = retention.tombstone_days * _SECONDS_A_DAY
+    days, hours = retention.tombstone_days, retention.feed_hours
     async with asking(mongo):
-        found = await _find_indexes(mongo)
-        if not found:
-            await _create_collection(mongo)
-        await _change_expiry(mongo, found.get(EXPIRY), expire_after_seconds)
-        models = [index.to_model(expire_after_seconds) for index in INDEXES]
-        try:
-            await mongo.activities.create_indexes(models)
-        except OperationFailure as error:
-            if error.code not in (_INDEX_OPTIONS_CONFLICT, _INDEX_KEY_SPECS_CONFLICT):
-                raise
-            raise StartError(f"{_differences(found)}: drop it and run this again") from error
+        await _ensure(mongo.activities, INDEXES, days * _SECONDS_A_DAY)
+        await _ensure(mongo.feed, FEED_INDEXES, int(hours * _SECONDS_AN_HOUR))
 
 
-async def _create_collection(mongo: Mongo) -> None:
+async def _create_collection(collection: Any) -> None:
     """Compressed by zstd: 0.63 of the disk that the server's default takes, at the same speed.
 
     Where the server does not take it, what follows creates the collection as the server likes.
     """
     engine = {"wiredTiger": {"configString": "block_compressor=zstd"}}
-    name = mongo.activities.name
     try:
-        await mongo.activities.database.command("create", name, storageEngine=engine)
+        await collection.database.command("create", collection.name, storageEngine=engine)
     except OperationFailure as error:
         if error.code != _NAMESPACE_EXISTS:
             logger.info("MongoDB does not compress by zstd", extra={"code": error.code})
@@ -173,8 +170,9 @@ async def check_indexes(mongo: Mongo) -> list[str]:
     Raises `StoreUnavailable`.
     """
     async with asking(mongo):
-        found = await _find_indexes(mongo)
-    return [text for index in INDEXES if (text := index.difference(found.get(index.name)))]
+        found = await _find_indexes(mongo.activities) | await _find_indexes(mongo.feed)
+    indexes = (*INDEXES, *FEED_INDEXES)
+    return [text for index in indexes if (text := index.difference(found.get(index.name)))]
 
 
 async def check_expiry(mongo: Mongo, retention: RetentionSettings) -> str | None:
@@ -183,7 +181,7 @@ async def check_expiry(mongo: Mongo, retention: RetentionSettings) -> str | None
     Raises `StoreUnavailable`.
     """
     async with asking(mongo):
-        found = await _find_indexes(mongo)
+        found = await _find_indexes(mongo.activities)
     seconds = found.get(EXPIRY, {}).get("expireAfterSeconds")
     if seconds in (None, retention.tombstone_days * _SECONDS_A_DAY):
         return None
@@ -193,23 +191,41 @@ async def check_expiry(mongo: Mongo, retention: RetentionSettings) -> str | None
     )
 
 
+async def _ensure(
+    collection: Any, indexes: Sequence[IndexDefinition], expire_after_seconds: int
+) -> None:
+    found = await _find_indexes(collection)
+    if not found:
+        await _create_collection(collection)
+    for index in indexes:
+        if index.expires:
+            await _change_expiry(collection, found.get(index.name), expire_after_seconds)
+    try:
+        await collection.create_indexes([index.to_model(expire_after_seconds) for index in indexes])
+    except OperationFailure as error:
+        if error.code not in (_INDEX_OPTIONS_CONFLICT, _INDEX_KEY_SPECS_CONFLICT):
+            raise
+        text = _differences(indexes, found)
+        raise StartError(f"{text}: drop it and run this again") from error
+
+
 async def _change_expiry(
-    mongo: Mongo, found: Mapping[str, Any] | None, expire_after_seconds: int
+    collection: Any, found: Mapping[str, Any] | None, expire_after_seconds: int
 ) -> None:
     if found is None or found.get("expireAfterSeconds") in (None, expire_after_seconds):
         return
-    await mongo.activities.database.command(
+    await collection.database.command(
         "collMod",
-        mongo.activities.name,
-        index={"name": EXPIRY, "expireAfterSeconds": expire_after_seconds},
+        collection.name,
+        index={"name": found["name"], "expireAfterSeconds": expire_after_seconds},
     )
 
 
-async def _find_indexes(mongo: Mongo) -> dict[str, Mapping[str, Any]]:
+async def _find_indexes(collection: Any) -> dict[str, Mapping[str, Any]]:
     """The finished indexes by name: a `hint` to one that is still being built is refused."""
     try:
-        answer = await mongo.activities.database.command(
-            "listIndexes", mongo.activities.name, includeBuildUUIDs=True
+        answer = await collection.database.command(
+            "listIndexes", collection.name, includeBuildUUIDs=True
         )
     except OperationFailure as error:
         if error.code != _NAMESPACE_NOT_FOUND:
@@ -219,6 +235,6 @@ async def _find_indexes(mongo: Mongo) -> dict[str, Mapping[str, Any]]:
     return {index["name"]: index for index in listed if "buildUUID" not in index}
 
 
-def _differences(found: Mapping[str, Mapping[str, Any]]) -> str:
-    texts = (index.difference(found[index.name]) for index in INDEXES if index.name in found)
+def _differences(indexes: Sequence[IndexDefinition], found: Mapping[str, Mapping[str, Any]]) -> str:
+    texts = (index.difference(found[index.name]) for index in indexes if index.name in found)
     return ", ".join(filter(None, texts)) or "another index has the keys of one of ours"

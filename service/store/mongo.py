@@ -10,11 +10,11 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.errors import (
     CollectionInvalid,
     EncryptionError,
@@ -49,13 +49,14 @@ UNBOUNDED_POOL_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Mongo:
-    """One process's connection, with the two collections of contract 4; `patience_seconds` is the
+    """One process's connection, with the collections of contract 4; `patience_seconds` is the
     longest wait for one operation, None = for ever. `refreshes` are those of threads, of which the
     long ones stand apart."""
 
     client: Any
     activities: Any
     api_keys: Any
+    feed: Any
     patience_seconds: float | None = None
     refreshes: GroupCommit[Any] = field(default_factory=GroupCommit)
     long_threads: LongThreads = field(default_factory=LongThreads)
@@ -106,9 +107,22 @@ async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
     try:
         database = client[settings.database]
         patience_seconds = _to_patience(settings)
-        yield Mongo(client, database["activities"], database["api_keys"], patience_seconds)
+        yield Mongo(
+            client,
+            database["activities"],
+            database["api_keys"],
+            database["feed"],
+            patience_seconds,
+        )
     finally:
         await _close(client, settings.timeout_seconds)
+
+
+def to_primary(mongo: Mongo) -> Mongo:
+    """The same, asked of the primary: who lags behind does not know what was just written, whatever
+    the connection string allows."""
+    activities = mongo.activities.with_options(read_preference=ReadPreference.PRIMARY)
+    return replace(mongo, activities=activities)
 
 
 async def ping(mongo: Mongo) -> None:

@@ -3,18 +3,19 @@
 A change has two tries. The first is the cheapest write that is right when nothing of a thread has
 to be carried over: an insert of what is said to be new, else a plain guarded replacement. Where the
 stored activity stands in its way (a duplicate key) and is older, the second try is a pipeline that
-carries `left_threads` on (design 5.1). There the document exists for certain, so that a second
+carries `left_threads` and `left_leads` on (design 5.1 and 9). There the document exists for certain, so that a second
 duplicate key means stale. Each names its index, as every find does (I1): left to itself, MongoDB
 weighs every index that begins with the organization, a tenth of its work on an update.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bson.errors import BSONError
-from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS
 from pymongo import ReadPreference, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 
@@ -28,17 +29,10 @@ from service.store.ids import to_key
 from service.store.indexes import PRIMARY
 from service.store.mongo import Mongo, asking
 from service.store.oddities import decode_some
+from service.store.raw import RawDocument
 
 _REVISION = Fields(["_meta.revision"])
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-
-
-class RawDocument(RawBSONDocument):
-    """A document as BSON, encoded once. The driver asks of it only whether it is empty, for which
-    its own class would decode it again."""
-
-    def __bool__(self) -> bool:
-        return True
 
 
 # A document is to be inserted.
@@ -62,18 +56,21 @@ class Outcome(StrEnum):
 class Written:
     """The outcome of one change; `reason` and `is_too_large` say why MongoDB did not take it.
 
-    `leaves_nothing` is true where the write itself saw to it that the activity has left no thread:
-    the change's own is the only one to refresh, and nothing need be read back.
+    `leaves_nothing` is true where the write itself saw to it that the activity has left no thread
+    and no lead: the change's own are the only ones concerned, and nothing need be read back.
+    `is_first` is true where nothing was stored of the activity before.
     """
 
     outcome: Outcome
     reason: str = ""
     is_too_large: bool = False
     leaves_nothing: bool = False
+    is_first: bool = False
 
 
 _APPLIED = Written(Outcome.APPLIED)
 _APPLIED_AND_LEAVES_NOTHING = Written(Outcome.APPLIED, leaves_nothing=True)
+_INSERTED = Written(Outcome.APPLIED, leaves_nothing=True, is_first=True)
 _STALE = Written(Outcome.STALE)
 _DUPLICATE = Written(Outcome.DUPLICATE)
 _IN_THE_WAY = Written(
@@ -85,7 +82,7 @@ class EncodedChange(NamedTuple):
     """A change with its document as BSON, and what the store needs to know of it besides.
 
     The activity itself is not kept: behind a backlog there are thousands at a time.
-    `thread_id` is the thread that the document is stored with.
+    `thread_id` and `lead_id` are those that the document is stored with.
     """
 
     organization_id: str
@@ -93,6 +90,8 @@ class EncodedChange(NamedTuple):
     event_id: str
     revision: str
     thread_id: str | None
+    lead_id: str | None
+    type_name: str
     is_new: bool
     is_delete: bool
     deviations: tuple[tuple[str, str], ...]
@@ -116,7 +115,9 @@ class EncodedChange(NamedTuple):
 
 def encode_change(change: Change) -> EncodedChange:
     """Takes over the change's activity. Raises `Rejected` where no document can hold it."""
-    organization_id, id_, event_id, revision, activity, thread_id, is_new, deviations = change
+    organization_id, id_, event_id, revision, activity, thread_id, type_name, is_new, deviations = (
+        change
+    )
     if is_delete := activity is None:
         activity, thread_id = {}, None
     else:
@@ -131,6 +132,8 @@ def encode_change(change: Change) -> EncodedChange:
         event_id,
         revision,
         thread_id,
+        activity.get("lead_id"),
+        type_name,
         is_new,
         is_delete,
         deviations,
@@ -200,17 +203,21 @@ def _first_try(change: EncodedChange) -> Operation:
         return _second_try(change)
     if change.is_new:
         return RawDocument(change.document)
-    leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
+    leaves_nothing = {
+        "lead_id": change.lead_id,
+        "_meta.thread": change.thread_id,
+        "_meta.left_threads": None,
+        "_meta.left_leads": None,
+    }
     return ReplaceOne(
         change.guard() | leaves_nothing, RawDocument(change.document), upsert=True, hint=PRIMARY
     )
 
 
 def _second_try(change: EncodedChange) -> Operation:
-    known = {"$cond": [{"$isArray": "$_meta.left_threads"}, "$_meta.left_threads", []]}
-    left = {"$setUnion": [known, _left_now(change.thread_id)]}
     meta: dict[str, Any] = {
-        "left_threads": {"$cond": [{"$eq": [left, []]}, "$$REMOVE", left]},
+        "left_threads": _carry_on("$_meta.left_threads", "$_meta.thread", change.thread_id),
+        "left_leads": _carry_on("$_meta.left_leads", "$lead_id", change.lead_id),
         **{key: {"$literal": value} for key, value in change.meta.items()},
     }
     if change.is_delete:
@@ -222,19 +229,23 @@ def _second_try(change: EncodedChange) -> Operation:
     return UpdateOne(guard, [{"$replaceWith": merged}], upsert=True, hint=PRIMARY)
 
 
-def _left_now(thread_id: str | None) -> dict[str, Any]:
-    """The thread of the stored activity, in a list, where it has one that is not the new one."""
-    stays_or_has_none = [None, thread_id]
-    thread = {"$ifNull": ["$_meta.thread", None]}
-    return {"$cond": [{"$in": [thread, {"$literal": stays_or_has_none}]}, [], ["$_meta.thread"]]}
+def _carry_on(left: str, stored: str, new: str | None) -> dict[str, Any]:
+    """What the stored activity has left, and what it leaves now: its own, where that is not `new`."""
+    stays_or_has_none = {"$in": [{"$ifNull": [stored, None]}, {"$literal": [None, new]}]}
+    leaves = {"$cond": [stays_or_has_none, [], [stored]]}
+    known = {"$cond": [{"$isArray": left}, left, []]}
+    all_left = {"$setUnion": [known, leaves]}
+    return {"$cond": [{"$eq": [all_left, []]}, "$$REMOVE", all_left]}
+
+
+_WHEN_APPLIED: Mapping[type[Operation], Written] = MappingProxyType(
+    {RawDocument: _INSERTED, ReplaceOne: _APPLIED_AND_LEAVES_NOTHING, UpdateOne: _APPLIED}
+)
 
 
 async def _try(mongo: Mongo, operations: Sequence[Operation]) -> list[Written]:
     """STALE: a document of that `_id` that the guard did not let pass."""
-    written = [
-        _APPLIED if isinstance(operation, UpdateOne) else _APPLIED_AND_LEAVES_NOTHING
-        for operation in operations
-    ]
+    written = [_WHEN_APPLIED[type(operation)] for operation in operations]
     for place, fault in (await write_unordered(mongo, operations)).items():
         written[place] = _STALE if fault.is_of_id else _to_written(fault)
     return written

@@ -28,6 +28,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "read versions": (service.store.threads, "read_versions"),
     "read members": (service.store.threads, "read_members"),
     "write threads": (service.store.threads, "write_threads"),
+    "write the feed": (service.store.threads, "write_feed"),
     "clear marks": (service.store.threads, "clear_marks"),
     "publish dead letters": (DeadLetterProducer, "try_each"),
     "commit": (aiokafka.AIOKafkaConsumer, "commit"),

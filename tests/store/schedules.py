@@ -6,6 +6,7 @@ between two steps has crashed, one that goes on much later is a member that has 
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ STEPS = (
     "write_threads",
     "clear_marks",
 )
+
+# Where it matters when the feed is told, that is a step of its own.
+STEPS_WITH_FEED = (*STEPS[:-1], "write_feed", "clear_marks")
 
 # Steps that only read: of two such neighbours the order makes no difference.
 _READINGS = frozenset({"read_marks", "read_versions", "read_members"})
@@ -101,6 +105,19 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(threads, name, gated(getattr(threads, name)))
 
 
+@pytest.fixture
+def feed_gates(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The same, with the step that tells the feed."""
+    monkeypatch.setattr(sys.modules[__name__], "STEPS", STEPS_WITH_FEED)
+    request.getfixturevalue("gates")
+
+
+async def wait_for_turn() -> None:
+    """In a step that a test has put together: let the others go on first."""
+    if writer := _current.get():
+        await writer.turn()
+
+
 def gated(step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """The step, behind a gate."""
 
@@ -117,13 +134,17 @@ async def play(
     batches: Sequence[Sequence[EncodedChange]],
     parts: Sequence[Part],
     schedule: Schedule,
+    look: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Let the writers take their steps in this order, and then whatever steps are left."""
+    """Let the writers take their steps in this order, and then whatever steps are left. `look` is
+    called between any two steps of the order."""
     writers = [Writer(mongo, batches[part.batch]) for part in parts]
     taken = [0] * len(parts)
     for number, steps in schedule:
         for _ in range(steps):
             await writers[number].step()
+            if look is not None:
+                await look()
         taken[number] += steps
         if taken[number] == parts[number].crashes_after:
             await writers[number].crash()

@@ -21,7 +21,7 @@ from service.store.ids import ThreadKey
 from service.store.indexes import PRIMARY
 from service.store.members import Members
 from service.store.mongo import Mongo
-from service.store.threads import Marks, Versions, refresh_threads
+from service.store.threads import Marks, Refreshed, Versions, refresh_threads
 from service.store.writes import EncodedChange, write_changes
 from tests.conftest import Driver
 from tests.factories import record
@@ -179,7 +179,7 @@ async def test_two_writers_in_many_orders_leave_threads_right(
 
 
 @pytest.mark.usefixtures("gates")
-@pytest.mark.parametrize("crashes_after", range(1, 6))
+@pytest.mark.parametrize("crashes_after", range(1, len(STEPS)))
 @pytest.mark.parametrize("name", ["two moves", "a move and a delete"])
 async def test_a_crash_after_any_step_is_healed_by_redelivery(
     mongo: Mongo, name: str, crashes_after: int
@@ -210,17 +210,20 @@ async def test_three_moves_with_a_crash_and_a_zombie_leave_threads_right(mongo: 
 
 
 @pytest.mark.usefixtures("gates")
-@pytest.mark.parametrize("crashes_after", range(1, 6))
+@pytest.mark.parametrize("crashes_after", range(1, len(STEPS)))
 async def test_a_crashed_batch_that_comes_again_in_a_larger_one_is_healed(
     mongo: Mongo, crashes_after: int
 ) -> None:
     parts = [Part(0, crashes_after), Part(1)]
 
-    assert await wrong_plays(mongo, CRASHED_AND_MORE, parts, [[(0, crashes_after), (1, 6)]]) == []
+    assert (
+        await wrong_plays(mongo, CRASHED_AND_MORE, parts, [[(0, crashes_after), (1, len(STEPS))]])
+        == []
+    )
 
 
 @pytest.mark.usefixtures("gates")
-@pytest.mark.parametrize("crashes_after", range(1, 6))
+@pytest.mark.parametrize("crashes_after", range(1, len(STEPS)))
 async def test_a_crashed_batch_that_comes_again_in_two_is_healed(
     mongo: Mongo, crashes_after: int
 ) -> None:
@@ -236,21 +239,22 @@ async def test_a_crashed_batch_that_comes_again_in_two_is_healed(
 # ------------------------------------------------------------------------- faults, planted
 
 
-async def refresh_members_first(
-    mongo: Mongo, keys: Collection[ThreadKey], _: Any
-) -> threads.ThreadFaults:
+async def refresh_members_first(mongo: Mongo, keys: Collection[ThreadKey], _: Any) -> Refreshed:
+    refreshed = Refreshed({}, {})
     while keys:
         members = await threads.read_members(mongo, keys)
         versions = await threads.read_versions(mongo, keys)
-        keys = list(await threads.write_threads(mongo, versions, members))
-    return {}
+        written, faults = await threads.write_threads(mongo, versions, members)
+        refreshed.written.update(written)
+        keys = list(faults)
+    return refreshed
 
 
 async def write_no_new_empty_threads(
     mongo: Mongo, versions: Versions, members: Members
-) -> threads.ThreadFaults:
-    known = {key: one for key, one in members.items() if versions.get(key) or one}
-    return await threads_write_threads(mongo, versions, known) if known else {}
+) -> Refreshed:
+    known = {key: one for key, one in members.items() if key in versions or one}
+    return await threads_write_threads(mongo, versions, known)
 
 
 async def clear_marks_blindly(mongo: Mongo, marks: Marks, _: Any) -> threads.MarkFaults:

@@ -20,7 +20,7 @@ from service.store.group_commit import GroupCommit
 from service.store.ids import ThreadKey
 from service.store.members import MemberList, Members, read_members
 from service.store.mongo import Mongo
-from service.store.threads import Versions, clear_marks, read_marks, refresh_threads
+from service.store.threads import Refreshed, Versions, clear_marks, read_marks, refresh_threads
 from service.store.writes import MAX_DOCUMENT_BYTES, EncodedChange, Written, write_changes
 from tests.examples import examples
 from tests.factories import arrivals, mailboxes, record
@@ -81,7 +81,7 @@ async def test_marks_of_an_email_that_moved_on_are_not_cleared(mongo: Mongo) -> 
     for change in later:
         await write_changes(mongo, [change])
 
-    await clear_marks(mongo, marks)
+    await clear_marks(mongo, marks, Refreshed({}, {}))
 
     stored = await mongo.activities.find_one({"_id": first.key})
     assert sorted(stored["_meta"]["left_threads"]) == ["acti_a", "acti_b"]
@@ -191,9 +191,7 @@ async def test_own_emails_are_held_without_what_no_thread_shows(
     held: list[Any] = []
     write_threads = threads.write_threads
 
-    async def look_and_write(
-        mongo: Mongo, versions: Versions, members: Members
-    ) -> threads.ThreadFaults:
+    async def look_and_write(mongo: Mongo, versions: Versions, members: Members) -> Refreshed:
         held.extend(email for emails in members.values() for email in emails)
         return await write_threads(mongo, versions, members)
 

@@ -106,7 +106,9 @@ async def test_a_newer_revision_revives_a_deleted_activity(mongo: Mongo) -> None
     for change in (note("acti_1", 1), delete("acti_1", 2), note("acti_1", 3)):
         assert await outcomes(mongo, change) == [APPLIED]
 
-    assert await stored(mongo) == expected_document(note("acti_1", 3))
+    document = await stored(mongo)
+    assert document["_meta"].pop("left_leads") == ["lead_1"]
+    assert document == expected_document(note("acti_1", 3))
 
 
 async def test_odd_keys_survive_every_way_in(mongo: Mongo) -> None:
@@ -121,6 +123,25 @@ async def test_odd_keys_survive_every_way_in(mongo: Mongo) -> None:
         assert document[""] == 0
 
     assert document["_meta"]["left_threads"] == ["acti_a"]
+
+
+async def test_leads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
+    left = []
+    for change in (
+        note("acti_1", 1, lead_id="lead_1"),
+        note("acti_1", 2, lead_id="lead_1"),
+        note("acti_1", 3, lead_id="lead_2"),
+        note("acti_1", 4, lead_id=None),
+        note("acti_1", 5, lead_id=None),
+        note("acti_1", 6, lead_id="lead_3"),
+        delete("acti_1", 7),
+        note("acti_1", 8, lead_id="lead_1"),
+    ):
+        assert await outcomes(mongo, change) == [APPLIED]
+        left.append((await stored(mongo))["_meta"].get("left_leads", []))
+
+    two, three = ["lead_1", "lead_2"], ["lead_1", "lead_2", "lead_3"]
+    assert left == [[], [], ["lead_1"], two, two, two, three, three]
 
 
 async def test_threads_left_are_carried_on_until_cleared(mongo: Mongo) -> None:
@@ -268,6 +289,7 @@ async def test_any_order_and_repetition_gives_the_same_store(
     found = [document async for document in mongo.activities.find({})]
     for document in found:
         document["_meta"].pop("left_threads", None)
+        document["_meta"].pop("left_leads", None)
         assert ("deleted_at" in document["_meta"]) is (
             "_type" not in document and "id" not in document
         )
