@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from service.activities.base import ID_PATTERN
-from service.api.app import build_gate, listening
+from service.api.app import build_following, build_gate, listening
 from service.api.openapi import render_document
 from service.api.rate_limits import to_throttled
 from service.api.readiness import Readiness
@@ -50,8 +50,9 @@ def main() -> None:
 def serve_command() -> None:
     http = read_section(HttpSettings)
     mongo = read_section(MongoSettings)
+    retention = read_section(RetentionSettings)
     configure_logging(read_section(LogSettings).log_level)
-    uvloop.run(serve(http, mongo))
+    uvloop.run(serve(http, mongo, retention))
 
 
 @main.command(help="Create or check the indexes.")
@@ -173,13 +174,16 @@ def revoke(key_id: str) -> None:
         raise click.ClickException(f"there is no key {key_id}")
 
 
-async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
+async def serve(
+    http: HttpSettings, mongo_settings: MongoSettings, retention: RetentionSettings
+) -> None:
     """The API process from start to stop. Raises `StartError`, and `Halted` where it stops itself."""
     async with connect(mongo_settings) as mongo:
         await require_mongo(mongo)
         readiness = Readiness(mongo)
         await readiness.look()
-        gate = build_gate(mongo, http, readiness)
+        following = build_following(mongo, http, retention.feed_hours)
+        gate = build_gate(mongo, http, readiness, following)
         with stop_on_signal() as stop:
             async with (
                 probe_server(
@@ -202,8 +206,15 @@ async def serve(http: HttpSettings, mongo_settings: MongoSettings) -> None:
                 await _until(stop, readiness.watch())
                 readiness.is_draining = True
                 logger.info("stopping")
-                await asyncio.sleep(http.drain_delay_seconds)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(asyncio.sleep(http.drain_delay_seconds), name="drain")
+                    tasks.create_task(following.close(_to_spread_seconds(http)), name="end")
     logger.info("stopped", extra={"requests": count_by(REQUESTS, "status")})
+
+
+def _to_spread_seconds(http: HttpSettings) -> float:
+    """In which followers are ended: while balancers turn away, else within a quarter of the drain."""
+    return http.drain_delay_seconds or http.shutdown_seconds / 4
 
 
 async def _until(stop: asyncio.Event, watch: Coroutine[Any, Any, None]) -> None:

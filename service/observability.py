@@ -99,6 +99,42 @@ FIND_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 
+FOLLOWERS = Gauge(
+    "activity_followers", "Listings that are followed now. At its limit: add processes."
+)
+FOLLOWERS_CLOSED = Counter(
+    "activity_followers_closed",
+    "Followers that went, by cause: client (left), slow (did not take what it was sent), shutdown,"
+    " revoked (its key), lost (the feed does not reach back so far), failed (a defect of ours).",
+    ["cause"],
+)
+for _cause in ("client", "slow", "shutdown", "revoked", "lost", "failed"):
+    FOLLOWERS_CLOSED.labels(_cause)
+FEED_AGE_SECONDS = Gauge(
+    "activity_feed_age_seconds",
+    "Since the feed was last read, 0 while nobody follows. A rise: it cannot be read, and followers"
+    " hear nothing.",
+)
+FEED_REACHES = Gauge(
+    "activity_feed_reaches",
+    "1 where MongoDB's oplog reaches back as far as followers may come again, else 0, and NaN where it"
+    " may not be looked into. Looked at while somebody follows.",
+)
+FEED_REACHES.set(1)
+EVENTS_PUSHED = Counter(
+    "activity_follow_events", "Events given to followers, each counted for each of them."
+)
+FOLLOWED_EVALUATIONS = Counter(
+    "activity_follow_evaluations",
+    "Questions to MongoDB on account of changes in followed listings, one for all its followers.",
+)
+FOLLOW_LAG_SECONDS = Histogram(
+    "activity_follow_lag_seconds",
+    "From a change's being told in the feed to its being given to followers. A rise: MongoDB is slow,"
+    " or too much is followed here.",
+    buckets=LATENCY_BUCKETS,
+)
+
 # --- the consumers ------------------------------------------------------------------------------
 RECORDS = Counter(
     "activity_records",

@@ -855,7 +855,7 @@ def plain_name(name: str) -> str:
     return item[1] if item and item[1] in ONE_VALUE | LISTS else name
 
 
-ONE_VALUE = {"_limit", "_skip", "_order_by", "thread_emails", "_cursor", *BOUNDS}
+ONE_VALUE = {"_limit", "_skip", "_order_by", "thread_emails", "_cursor", "_since", *BOUNDS}
 COMMON_LISTS = {"id__in", "organization_id", "_type", "_type__in", "_fields"} | {
     f"{name}{how}" for name in ("lead_id", "user_id", "contact_id") for how in ("", "__in")
 }
@@ -1042,6 +1042,7 @@ def read_question(
         (skip or 0) > MAX_SKIP_ABOVE_200_SCANS
     ):
         refusal.add("_skip", text=f"max_skip = {MAX_SKIP_ABOVE_200_SCANS}")
+    reading.single("_since")  # contract 3.7: of use where a listing is followed
     if values_of(reading.parameters, "_cursor"):
         has_skip = bool(values_of(reading.parameters, "_skip"))
         refusal.add(*(["_cursor", "_skip"] if has_skip else ["_cursor"]))

@@ -34,6 +34,7 @@ class MongoServer(Server):
         client_options: Mapping[str, Any] | None = None,
         cache_gigabytes: float | None = 1,
         with_failpoints: bool = False,
+        oplog_megabytes: int = 1024,
     ) -> None:
         super().__init__(folder)
         self._cache = (
@@ -42,6 +43,7 @@ class MongoServer(Server):
         self._arguments = arguments
         self._client_options = client_options or {}
         self._with_failpoints = with_failpoints
+        self._oplog_megabytes = oplog_megabytes
 
     @property
     def url(self) -> str:
@@ -53,7 +55,7 @@ class MongoServer(Server):
             await asyncio.to_thread(find_mongod),
             *("--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
             *("--dbpath", self.folder / "data"),
-            *("--replSet", _REPLICA_SET, "--oplogSize", "1024"),
+            *("--replSet", _REPLICA_SET, "--oplogSize", str(self._oplog_megabytes)),
             *self._cache,
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", f"enableTestCommands={int(self._with_failpoints)}"),

@@ -10,6 +10,8 @@ from typing import Any
 import cramjam
 import orjson
 
+from service.api.stream import Stream
+
 # Below this, a compressed body saves no packet.
 MIN_COMPRESSED_BYTES = 1024
 # Above this, compressing takes milliseconds in which nobody else would be answered.
@@ -20,11 +22,12 @@ _GZIP = 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, a JSON body and the headers that only this answer has."""
+    """A status, a JSON body and the headers that only this answer has; or a stream in their place."""
 
     body: bytes
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: Stream | None = None
 
 
 def to_answer(content: Any, status: int = 200, **headers: str) -> Answer:

@@ -16,6 +16,8 @@ from service.api.addresses import Addresses
 from service.api.authentication import Authentication
 from service.api.capacity import Capacity
 from service.api.failures import error_answer
+from service.api.followed import Judge
+from service.api.following import Following
 from service.api.gate import Gate, common_headers, to_request_id
 from service.api.handlers import Handlers
 from service.api.openapi import render_document
@@ -26,6 +28,7 @@ from service.api.parameters import CODINGS_TAKEN
 from service.api.rate_limits import RateLimits
 from service.api.readiness import Readiness
 from service.errors import StartError
+from service.listing.event_ids import EventIds
 from service.observability import CONNECTIONS_CLOSED, REQUESTS_REFUSED
 from service.settings import HttpSettings
 from service.store.keys import get_key
@@ -37,6 +40,7 @@ MAX_HEADER_BYTES = 8 * 1024
 MAX_HEADERS = 100
 # Idle connections, and such as never finish a request, are closed after this.
 KEEPALIVE_SECONDS = 75.0
+_SECONDS_AN_HOUR = 3600
 # What this process has open besides its clients' connections: MongoDB's, probes, files.
 OTHER_DESCRIPTORS = 128
 _TOLD_SECONDS = 60.0
@@ -51,7 +55,16 @@ _FULL = (
 logger = logging.getLogger(__name__)
 
 
-def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Gate:
+def build_following(mongo: Mongo, settings: HttpSettings, feed_hours: float) -> Following:
+    """What all followers of the process share. It reads nothing while nobody follows."""
+    ids = EventIds(settings.cursor_secret.get_secret_value(), feed_hours * _SECONDS_AN_HOUR)
+    judge = Judge(mongo, settings.query_max_seconds, settings.max_page_bytes)
+    return Following(mongo, ids, judge, max_followers=settings.max_followers)
+
+
+def build_gate(
+    mongo: Mongo, settings: HttpSettings, readiness: Readiness, following: Following
+) -> Gate:
     """The application: everything between a parsed request and its response.
 
     Raises `StartError` for a rate limit that is none.
@@ -65,7 +78,7 @@ def build_gate(mongo: Mongo, settings: HttpSettings, readiness: Readiness) -> Ga
     )
     outbox.tell_of_room(capacity.look_again)
     return Gate(
-        routes=Handlers(mongo, settings).routes(),
+        routes=Handlers(mongo, settings, following).routes(),
         openapi=render_document(),
         pages=_read_pages(settings),
         addresses=Addresses(settings.trusted_proxies),

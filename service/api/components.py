@@ -34,6 +34,7 @@ ANY_TYPE = "Activity"
 ERROR_STATUSES = (400, 401, 404, 413, 414)
 LATER_STATUSES = (429, 503, 504)
 VALIDATORS = ("ETag", "Cache-Control", "Preference-Applied")
+LAST_EVENT_ID = "Last-Event-ID"
 REQUEST_HEADERS = ("If-None-Match", "Prefer")
 
 ID_SCHEMA: dict[str, Any] = {"type": "string", "pattern": ID_PATTERN}
@@ -55,6 +56,7 @@ _ERRORS = {
     401: "Unauthorized: no API key, or one that is not known.",
     404: "Not Found: no such path, or no such activity in the caller's organization.",
     405: "Method Not Allowed: writing happens through Kafka.",
+    410: "Gone: what has happened since the event is not kept any more; begin anew.",
     413: "Content Too Large: the body with `_params` is over its cap.",
     414: "URI Too Long: send the parameters in a body with `_params`.",
     429: "Too Many Requests: over the key's rate.",
@@ -97,6 +99,13 @@ def _request_headers() -> dict[str, Parameter]:
             zone,
             description="The caller's zone in hours from UTC, such as -4 or 5.5.",
             example=5.5,
+        ),
+        LAST_EVENT_ID: _parameter(
+            LAST_EVENT_ID,
+            "header",
+            {"type": "string"},
+            description="Of a listing that is followed: the id of the last event received.",
+            example="AGkjH1qC",
         ),
         "If-None-Match": _parameter(
             "If-None-Match",

@@ -17,6 +17,7 @@ from service.api.addresses import Addresses
 from service.api.answers import Answer, Document, encode_body
 from service.api.authentication import Authentication
 from service.api.capacity import Capacity, Lane
+from service.api.event_stream import asks_for_events
 from service.api.failures import ALLOWED_METHODS, to_error_answer
 from service.api.handlers import OPENAPI_PATH, Call, Routes, Work
 from service.api.origins import Origins
@@ -27,6 +28,7 @@ from service.api.preferences import is_strict
 from service.api.rate_limits import Allowance, Exceeded, RateLimits
 from service.api.readiness import Readiness
 from service.api.revalidation import revalidate
+from service.api.stream import Stream
 from service.errors import MethodNotAllowed, StoreError, TooSlow
 from service.observability import REQUEST_SECONDS, REQUESTS
 from service.store.keys import ApiKey
@@ -97,13 +99,15 @@ class Gate:
         self._outbox = outbox
         self._readiness = readiness
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         started = perf_counter()
         progress = Progress(to_request_id(request.headers.get(REQUEST_ID)))
         status = "hung up"
         try:
             packed = await self._answer_errors(request, progress)
             status = str(packed.answer.status)
+            if packed.answer.stream is not None:
+                return await self._stream(request, packed.answer.stream, progress)
             # From here on nothing is awaited until the connection has the response in its hands,
             # so that none can be lost on the way with its bytes still counted.
             response = self._to_response(request, packed, progress)
@@ -155,8 +159,11 @@ class Gate:
             tz_offset=request.headers.get("X-TZ-Offset"),
             id=activity_id,
             is_strict=progress.is_strict,
+            since=request.headers.get("Last-Event-ID"),
         )
         self._readiness.require_indexes()
+        if route.follow is not None and asks_for_events(request):
+            return _plain(await route.follow(call).run())
         work = route.handler(call)
         if not work.asks_store:
             return await self._pack(await work.run(), request, call)
@@ -205,21 +212,38 @@ class Gate:
         self, request: web.BaseRequest, packed: Packed, progress: Progress
     ) -> OutgoingResponse:
         """The answer with the headers that every answer carries."""
-        headers = common_headers(progress.request_id)
-        headers["Vary"] = f"{headers['Vary']}, {self._origins.vary}"
-        headers.update(self._origins.headers(request.headers, is_open=progress.is_open))
-        headers.update(packed.answer.headers)
+        headers = self._to_headers(request, packed.answer, progress)
         if packed.coding is not None:
             headers["Content-Encoding"] = packed.coding
         if not packed.body:
             del headers["Content-Type"]
+        return OutgoingResponse(
+            body=packed.body, status=packed.answer.status, headers=headers, parcel=packed.parcel
+        )
+
+    async def _stream(
+        self, request: web.BaseRequest, stream: Stream, progress: Progress
+    ) -> web.StreamResponse:
+        headers = self._to_headers(request, Answer(b""), progress)
+        is_in_force = partial(
+            self._authentication.authenticate,
+            request.headers.get("Authorization"),
+            partial(self._addresses.client_of, request),
+        )
+        return await stream.send(request, headers, is_in_force)
+
+    def _to_headers(
+        self, request: web.BaseRequest, answer: Answer, progress: Progress
+    ) -> dict[str, str]:
+        headers = common_headers(progress.request_id)
+        headers["Vary"] = f"{headers['Vary']}, {self._origins.vary}"
+        headers.update(self._origins.headers(request.headers, is_open=progress.is_open))
+        headers.update(answer.headers)
         if progress.allowance is not None:
             headers |= progress.allowance.headers()
         if progress.is_strict:
             headers["Preference-Applied"] = "handling=strict"
-        return OutgoingResponse(
-            body=packed.body, status=packed.answer.status, headers=headers, parcel=packed.parcel
-        )
+        return headers
 
     def _take_allowance(self, caller: ApiKey, progress: Progress) -> None:
         progress.allowance = allowance = self._rate_limits.take(caller.id, caller.rate)
@@ -249,7 +273,7 @@ def common_headers(request_id: str) -> dict[str, str]:
     return {
         "Content-Type": "application/json",
         "Server": "activity-service",
-        "Vary": "Accept-Encoding",
+        "Vary": "Accept, Accept-Encoding",
         REQUEST_ID: request_id,
     }
 

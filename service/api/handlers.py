@@ -11,14 +11,18 @@ from functools import partial
 from service.activities.base import ID_PATTERN
 from service.activities.types import TYPES, ActivityType
 from service.api.answers import Answer, to_answer
+from service.api.followed import Followed
+from service.api.following import Following
 from service.api.parameters import PAGING, Pairs, to_query_string
-from service.errors import NotFound, StoreTimeout, TooSlow
+from service.api.stream import Stream
+from service.errors import InvalidRequest, NotFound, StoreTimeout, TooSlow
 from service.listing.cursor import Cursors
+from service.listing.event_ids import Place
 from service.listing.parser import parse_fields, parse_query, require_known
-from service.listing.query import Fields, Query
+from service.listing.query import Fields, Page, Query
 from service.settings import HttpSettings
 from service.store.keys import ApiKey
-from service.store.mongo import Mongo
+from service.store.mongo import Mongo, to_primary
 from service.store.plans import is_indexed, to_residual_fields
 from service.store.reads import find_page, get_activity
 from service.store.rendering import render_page
@@ -33,7 +37,7 @@ _ID = re.compile(ID_PATTERN)
 class Call:
     """What a handler knows of a request. `query` is the query string alone, `parameters` with the
     `_params` of a body laid over it; `id` is what stands in the path behind the route's own;
-    `is_strict` asks that unknown parameters be refused."""
+    `is_strict` asks that unknown parameters be refused; `since` is the `Last-Event-ID`."""
 
     caller: ApiKey
     path: str
@@ -42,6 +46,7 @@ class Call:
     tz_offset: str | None
     id: str
     is_strict: bool = False
+    since: str | None = None
 
     @property
     def question(self) -> Hashable:
@@ -64,10 +69,11 @@ Handler = Callable[[Call], Work]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` is how it is documented and measured."""
+    """`path` is how it is documented and measured; `follow` answers with events, where it can."""
 
     path: str
     handler: Handler
+    follow: Handler | None = None
 
 
 class Routes:
@@ -77,8 +83,8 @@ class Routes:
         self._whole: dict[str, Route] = {}
         self._with_id: dict[str, Route] = {}
 
-    def add(self, path: str, handler: Handler) -> None:
-        self._whole[path] = Route(f"{path}/", handler)
+    def add(self, path: str, handler: Handler, follow: Handler | None = None) -> None:
+        self._whole[path] = Route(f"{path}/", handler, follow)
 
     def add_with_id(self, path: str, handler: Handler) -> None:
         self._with_id[path] = Route(f"{path}/{{id}}/", handler)
@@ -97,9 +103,10 @@ class Routes:
 class Handlers:
     """The endpoints of one process, with what they share."""
 
-    def __init__(self, mongo: Mongo, settings: HttpSettings) -> None:
+    def __init__(self, mongo: Mongo, settings: HttpSettings, following: Following) -> None:
         self._mongo = mongo
         self._settings = settings
+        self._following = following
         self._cursors = Cursors(settings.cursor_secret.get_secret_value())
 
     def routes(self) -> Routes:
@@ -107,25 +114,41 @@ class Handlers:
         activities = f"{BASE_PATH}/activity"
         for own_type in TYPES:
             path = f"{activities}/{own_type.path}"
-            routes.add(path, partial(self.list_activities, own_type=own_type, path=f"{path}/"))
+            self._add_listing(routes, path, own_type)
             routes.add_with_id(path, partial(self.get_activity, own_type=own_type))
-        routes.add(activities, partial(self.list_activities, path=f"{activities}/"))
+        self._add_listing(routes, activities, None)
         routes.add_with_id(activities, self.get_activity)
         routes.add(f"{BASE_PATH}/me", self.get_me)
         return routes
 
+    def _add_listing(self, routes: Routes, path: str, own_type: ActivityType | None) -> None:
+        list_, follow = (
+            partial(answer, path=f"{path}/", own_type=own_type)
+            for answer in (self.list_activities, self.follow_activities)
+        )
+        routes.add(path, list_, follow)
+
     def list_activities(
         self, call: Call, *, path: str, own_type: ActivityType | None = None
     ) -> Work:
-        query = parse_query(
-            call.parameters,
-            organization_id=call.caller.organization_id,
-            own_type=own_type,
-            tz_offset=call.tz_offset,
-            cursors=self._cursors,
-            is_strict=call.is_strict,
-        )
+        query = self._parse(call, own_type)
         return Work(partial(self._list, call, path, query), is_indexed=is_indexed(query))
+
+    def follow_activities(
+        self, call: Call, *, path: str, own_type: ActivityType | None = None
+    ) -> Work:
+        """The listing as it is now, or what has happened since, and what happens to it then. It takes
+        no turn among requests."""
+        for name, text in call.parameters:
+            if name in PAGING and text:
+                raise InvalidRequest(
+                    f"{name}: a listing is followed from its first row on.", parameter=name
+                )
+        query = self._parse(call, own_type)
+        followed = Followed.of(path, query)
+        since = call.since or next((text for name, text in call.parameters if name == "_since"), "")
+        place = self._following.ids.decode(since, followed.bound) if since else None
+        return Work(partial(self._follow, call, query, followed, place), asks_store=False)
 
     def get_activity(self, call: Call, *, own_type: ActivityType | None = None) -> Work:
         if not _ID.fullmatch(call.id):
@@ -139,19 +162,41 @@ class Handlers:
             require_known(call.parameters, ())
         return Work(partial(self._tell_caller, call.caller), asks_store=False)
 
-    async def _list(self, call: Call, path: str, query: Query) -> Answer:
+    def _parse(self, call: Call, own_type: ActivityType | None) -> Query:
+        return parse_query(
+            call.parameters,
+            organization_id=call.caller.organization_id,
+            own_type=own_type,
+            tz_offset=call.tz_offset,
+            cursors=self._cursors,
+            is_strict=call.is_strict,
+        )
+
+    async def _find_page(self, mongo: Mongo, query: Query) -> Page:
         settings = self._settings
         limits = settings.query_max_seconds, settings.filter_max_seconds
         max_seconds = limits[0] if is_indexed(query) else min(limits)
         try:
-            page = await find_page(
-                self._mongo,
-                query,
-                max_seconds=max_seconds,
-                max_page_bytes=settings.max_page_bytes,
+            return await find_page(
+                mongo, query, max_seconds=max_seconds, max_page_bytes=settings.max_page_bytes
             )
         except StoreTimeout as error:
             raise TooSlow(to_advice(query, max_seconds)) from error
+
+    async def _follow(
+        self, call: Call, query: Query, followed: Followed, since: Place | None
+    ) -> Answer:
+        async def read_page() -> bytes:
+            return render_page(await self._find_page(to_primary(self._mongo), query))
+
+        stream = Stream(
+            self._following, followed, key_id=call.caller.id, read_page=read_page, since=since
+        )
+        await stream.open()
+        return Answer(b"", stream=stream)
+
+    async def _list(self, call: Call, path: str, query: Query) -> Answer:
+        page = await self._find_page(self._mongo, query)
         body = render_page(page)
         if page.next is None:
             return Answer(body)

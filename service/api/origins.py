@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 _EXPOSED = "ETag, Link, RateLimit, Retry-After, X-Request-Id"
 _ACCEPTED = (
-    "Authorization, Content-Type, If-None-Match, Prefer, X-HTTP-Method-Override, X-Request-Id,"
+    "Authorization, Content-Type, If-None-Match, Last-Event-ID, Prefer, X-HTTP-Method-Override, X-Request-Id,"
     " X-TZ-Offset"
 )
 # As long as any browser believes it.

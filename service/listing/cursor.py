@@ -39,10 +39,10 @@ class Cursors:
 
     def _sign(self, query: Query, payload: bytes) -> str:
         """Over what the cursor is bound to, too: of another query it has a wrong signature."""
-        return self._signer.get_signature(_binding(query) + payload).decode()
+        return self._signer.get_signature(binding(query) + payload).decode()
 
 
-def _binding(query: Query) -> bytes:
+def binding(query: Query) -> bytes:
     """Organization, filters and sort; `_limit` and `_fields` may change on the way.
 
     A JSON array ends where its bracket closes, so no payload behind it can pass for a part of it.

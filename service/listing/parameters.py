@@ -215,6 +215,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Where to go on, from a Link header. Not with _skip.",
         "eyJ0IjoxNzcyNjMyOTY0fQ.aBcD",
     ),
+    Parameter(
+        "_since",
+        Form.CURSOR,
+        "Of a listing that is followed: the id of the last event received, as Last-Event-ID.",
+        example="AGkjH1qC",
+    ),
     *_ids(
         "custom_activity_type_id",
         "Of these custom types. Needs exactly one lead.",

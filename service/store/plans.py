@@ -95,6 +95,15 @@ def to_finds(query: Query) -> list[Find]:
     ]
 
 
+def to_rows_find(query: Query, stored_ids: Collection[str]) -> Find:
+    """Those of these rows that the query lists, wherever its page begins, in no order."""
+    (find,) = to_finds(replace(query, after=None))
+    keys = {to_key(query.organization_id, each) for each in stored_ids}
+    if query.ids is not None:
+        keys &= {*find.filter["_id"]["$in"]}
+    return Find({**find.filter, "_id": {"$in": sorted(keys)}}, PRIMARY, ())
+
+
 def to_members_find(organization_id: str, thread_id: str) -> Find:
     """The emails of a thread, newest first."""
     match = {"organization_id": organization_id, "_meta.thread": thread_id, "_type": EMAIL}

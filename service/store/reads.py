@@ -1,7 +1,7 @@
 """Every question that is asked of the activities: `plans` says how, this module asks."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import lru_cache
 from operator import attrgetter
@@ -14,7 +14,7 @@ from service.observability import FIND_SECONDS
 from service.store.documents import find_documents
 from service.store.ids import THREAD_SUFFIX, to_key
 from service.store.indexes import PRIMARY
-from service.store.mongo import Mongo, asking
+from service.store.mongo import Mongo, asking, to_primary
 from service.store.plans import (
     EMAIL_BODIES,
     Find,
@@ -25,10 +25,12 @@ from service.store.plans import (
     to_match,
     to_members_find,
     to_projection,
+    to_rows_find,
 )
 from service.store.rendering import RowRenderer, ThreadRenderer, to_transcoder
 
 MAX_THREAD_EMAILS = 500
+_ANY_SIZE = 2**62
 
 # To look a metric up by its labels takes longer than to count.
 _find_seconds = lru_cache(FIND_SECONDS.labels)
@@ -48,6 +50,34 @@ async def find_page(mongo: Mongo, query: Query, *, max_seconds: float, max_page_
     with _find_seconds(_to_shape(query)).time():
         async with asking(mongo):
             return await read(source, query, renderer)
+
+
+async def find_rows(
+    mongo: Mongo,
+    query: Query,
+    stored_ids: Sequence[str],
+    *,
+    max_seconds: float,
+    max_page_bytes: int,
+) -> dict[str, bytes]:
+    """Those of these rows that the query lists, by stored id, as a page of it shows them.
+
+    From the primary: whoever asks knows that they have changed. No more is held at once than a page
+    may have, or one row. Raises `StoreTimeout` and `StoreUnavailable`.
+    """
+    if query.is_empty:
+        return {}
+    source = _Source(to_primary(mongo), max_seconds)
+    renderer = RowRenderer(query, max_page_bytes if len(stored_ids) > 1 else _ANY_SIZE)
+    rows: dict[str, bytes] = {}
+    with _find_seconds("rows").time():
+        async with (
+            asking(mongo),
+            source.ask(to_rows_find(query, stored_ids), to_projection(query)) as replies,
+        ):
+            async for documents in replies:
+                rows |= {row.place.id: bytes(row.json) for row in renderer.each(documents)}
+    return rows
 
 
 async def get_activity(

@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from service.api.app import build_gate, listening
+from service.api.app import build_following, build_gate, listening
+from service.api.following import Following
 from service.api.readiness import Readiness
 from service.settings import HttpSettings
 from service.store.keys import create_key
@@ -58,6 +59,7 @@ class Api:
     port: int
     mongo: Mongo
     readiness: Readiness
+    following: Following
     session: aiohttp.ClientSession
     keys: dict[str, str] = field(default_factory=dict)
 
@@ -124,13 +126,14 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(mongo: Mongo, **changed: Any) -> AsyncIterator[Api]:
+async def serving(mongo: Mongo, *, feed_hours: float = 24.0, **changed: Any) -> AsyncIterator[Api]:
     """The real application with these settings, behind a free port."""
     settings = HttpSettings(**{**DEFAULTS, **changed})
     readiness = Readiness(mongo)
-    gate = build_gate(mongo, settings, readiness)
+    following = build_following(mongo, settings, feed_hours)
+    gate = build_gate(mongo, settings, readiness, following)
     async with listening(gate, settings) as port, aiohttp.ClientSession() as session:
-        yield Api(port, mongo, readiness, session)
+        yield Api(port, mongo, readiness, following, session)
 
 
 @pytest.fixture
