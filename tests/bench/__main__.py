@@ -15,11 +15,11 @@ import click
 import uvloop
 
 from deploy.local.stack import running_stack
-from tests.bench import crowd, ingest, latency, reads
+from tests.bench import crowd, following, ingest, latency, reads
 from tests.bench.client import Target
 from tests.bench.measure import Line, Report
 
-PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "crowd")
+PARTS = ("ingest", "emails", "reads", "drivers", "latency", "fairness", "crowd", "following")
 RESULTS = Path(".stack/bench")
 # Of more activities the stack's cache does not hold the indexes: MongoDB chooses one, half of the
 # memory.
@@ -101,6 +101,8 @@ async def _measure(
             await latency.measure_latency(report, bench, ingest_rate=speed, rounds=rounds)
         if "fairness" in parts:
             await latency.measure_fairness(report, bench, backlog=backlog, rounds=rounds)
+        if "following" in parts:
+            await _measure_following(report, bench, records, rounds)
         if {"reads", "drivers"} & set(parts):
             await _measure_reads(report, bench, parts, settings)
         if "crowd" in parts:
@@ -113,6 +115,15 @@ async def _measure(
                 base=base,
             )
     shutil.rmtree(logs)
+
+
+async def _measure_following(
+    report: Report, bench: ingest.Bench, records: int, rounds: int
+) -> None:
+    await following.measure_idle(report, bench, rounds=rounds)
+    await following.measure_busy(report, bench)
+    await following.measure_pushed(report, bench, rounds=rounds)
+    await following.measure_ingest(report, bench, count=records, rounds=rounds)
 
 
 def _sizes(settings: dict[str, Any]) -> list[int]:

@@ -88,7 +88,9 @@ async def create_topic(bench: Bench, partitions: int = PARTITIONS) -> str:
 
 
 @asynccontextmanager
-async def consumer(bench: Bench, name: str, *topics: str) -> AsyncIterator[Process]:
+async def consumer(
+    bench: Bench, name: str, *topics: str, module: str = "consumers"
+) -> AsyncIterator[Process]:
     """A consumer process in a group of its own, on the database `name`."""
     group = bench.name("group")
     environment = {
@@ -101,7 +103,7 @@ async def consumer(bench: Bench, name: str, *topics: str) -> AsyncIterator[Proce
         "ACTIVITY_OPERATIONS_PORT": "0",
     }
     async with running(
-        "consumers",
+        module,
         "run",
         environment=environment,
         log=bench.logs / f"{group}.log",
@@ -125,13 +127,18 @@ async def records_done(session: aiohttp.ClientSession, process: Process) -> int:
     )
 
 
-async def consume(bench: Bench, name: str, topic: str, count: int) -> float:
+async def consume(
+    bench: Bench, name: str, topic: str, count: int, *, module: str = "consumers"
+) -> float:
     """Records a second of a consumer process on a backlog, from its first durable ones.
 
     Looks are rare, for they take the consumer's time. The one that finds all records comes some
     time after the last of them, so the one before it counts.
     """
-    async with consumer(bench, name, topic) as process, aiohttp.ClientSession() as session:
+    async with (
+        consumer(bench, name, topic, module=module) as process,
+        aiohttp.ClientSession() as session,
+    ):
         looks: list[tuple[float, int]] = []
         deadline = time.monotonic() + BACKLOG_SECONDS
         while not looks or looks[-1][1] < count:
