@@ -56,9 +56,9 @@ for command in (schema, asyncapi, check, publish, explain_command):
 def run() -> None:
     kafka = read_section(KafkaSettings)
     mongo = read_section(MongoSettings)
-    ingest = read_section(IngestSettings)
+    ingest, retention = read_section(IngestSettings), read_section(RetentionSettings)
     configure_consumer_logging()
-    uvloop.run(consume(kafka, mongo, ingest))
+    uvloop.run(consume(kafka, mongo, ingest, keeps_feed=retention.keeps_feed))
 
 
 @main.command(help="Look whether Kafka, MongoDB and the settings are as this process needs them.")
@@ -75,7 +75,7 @@ def _examine() -> list[Finding]:
 
     async def examine() -> list[Finding]:
         with quiet_client():
-            found = await examine_mongo(mongo, CONSUMER_RIGHTS)
+            found = await examine_mongo(mongo, CONSUMER_RIGHTS, keeps_feed=retention.keeps_feed)
             return found + await examine_kafka(kafka, retention)
 
     return asyncio.run(examine())

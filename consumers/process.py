@@ -35,13 +35,17 @@ REFUSED_LOGIN_SECONDS = 30.0
 
 
 async def consume(
-    kafka: KafkaSettings, mongo_settings: MongoSettings, ingest: IngestSettings
+    kafka: KafkaSettings,
+    mongo_settings: MongoSettings,
+    ingest: IngestSettings,
+    *,
+    keeps_feed: bool = False,
 ) -> None:
     """Raises `StartError` where the process cannot start and `Halted` where it stops itself."""
     health = Health()
     with stop_on_signal() as stop:
         async with (
-            connect(mongo_settings) as mongo,
+            connect(mongo_settings, keeps_feed=keeps_feed) as mongo,
             probe_server(
                 host=ingest.operations_host,
                 port=ingest.operations_port,

@@ -178,7 +178,7 @@ async def serve(
     http: HttpSettings, mongo_settings: MongoSettings, retention: RetentionSettings
 ) -> None:
     """The API process from start to stop. Raises `StartError`, and `Halted` where it stops itself."""
-    async with connect(mongo_settings) as mongo:
+    async with connect(mongo_settings, keeps_feed=retention.keeps_feed) as mongo:
         await require_mongo(mongo)
         readiness = Readiness(mongo)
         await readiness.look()

@@ -10,6 +10,7 @@ ActivityError
 │   ├── Unauthorized           401
 │   ├── NotFound               404
 │   ├── MethodNotAllowed       405
+│   ├── NotAcceptable          406
 │   ├── Gone                   410
 │   ├── BodyTooLarge           413
 │   ├── UnknownCoding          415
@@ -179,6 +180,12 @@ class MethodNotAllowed(RequestError):
     """Anything but GET and HEAD: writing happens through Kafka only."""
 
     status = 405
+
+
+class NotAcceptable(RequestError):
+    """The answer cannot have the form that is asked for."""
+
+    status = 406
 
 
 class Gone(RequestError):

@@ -279,11 +279,16 @@ class RetentionSettings(Section):
         description="must exceed the retention of all topics, the dead-letter topic's included",
     )
     feed_hours: float = Field(
-        24.0,
-        ge=0.01,
+        0.0,
+        ge=0,
         le=8760,
-        description="how far behind a follower may come again; MongoDB's oplog must reach as far",
+        description="how far behind a follower may come again, such as 24; MongoDB's oplog must reach as"
+        " far. 0 = no feed is kept, and nobody can follow",
     )
+
+    @property
+    def keeps_feed(self) -> bool:
+        return self.feed_hours > 0
 
 
 class HttpSettings(Section):

@@ -125,9 +125,9 @@ def mongo_settings(
 
 @pytest.fixture
 async def mongo(mongo_settings: MongoSettings) -> AsyncIterator[Mongo]:
-    """A connection to a fresh database with all indexes; dropped afterwards."""
-    async with connect(mongo_settings) as connection:
-        await ensure_indexes(connection, RetentionSettings())
+    """A connection to a fresh database with all indexes, which keeps a feed; dropped afterwards."""
+    async with connect(mongo_settings, keeps_feed=True) as connection:
+        await ensure_indexes(connection, RetentionSettings(feed_hours=24))
         yield connection
         await connection.client.drop_database(mongo_settings.database)
 

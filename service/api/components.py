@@ -56,6 +56,7 @@ _ERRORS = {
     401: "Unauthorized: no API key, or one that is not known.",
     404: "Not Found: no such path, or no such activity in the caller's organization.",
     405: "Method Not Allowed: writing happens through Kafka.",
+    406: "Not Acceptable: events are asked for, and following is switched off here.",
     410: "Gone: what has happened since the event is not kept any more; begin anew.",
     413: "Content Too Large: the body with `_params` is over its cap.",
     414: "URI Too Long: send the parameters in a body with `_params`.",

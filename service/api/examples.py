@@ -20,6 +20,7 @@ _REQUEST_TEXTS = {
     "401": "The API key is not known.",
     "404": "There is no such activity.",
     "405": "Only GET, HEAD are allowed here: writing happens through Kafka.",
+    "406": "Following is switched off here, so there are no events: ask for application/json.",
     "410": "Last-Event-ID: what has happened since is not kept any more. Begin anew, without it.",
     "413": "The body is larger than 65536 bytes.",
     "414": "The request line is longer than 16384 bytes.",

@@ -15,7 +15,7 @@ from service.api.followed import Followed
 from service.api.following import Following
 from service.api.parameters import PAGING, Pairs, to_query_string
 from service.api.stream import Stream
-from service.errors import InvalidRequest, NotFound, StoreTimeout, TooSlow
+from service.errors import InvalidRequest, NotAcceptable, NotFound, StoreTimeout, TooSlow
 from service.listing.cursor import Cursors
 from service.listing.event_ids import Place
 from service.listing.parser import parse_fields, parse_query, require_known
@@ -138,7 +138,11 @@ class Handlers:
         self, call: Call, *, path: str, own_type: ActivityType | None = None
     ) -> Work:
         """The listing as it is now, or what has happened since, and what happens to it then. It takes
-        no turn among requests."""
+        no turn among requests. Raises `NotAcceptable` where no feed is kept."""
+        if not self._mongo.keeps_feed:
+            raise NotAcceptable(
+                "Following is switched off here, so there are no events: ask for application/json."
+            )
         for name, text in call.parameters:
             if name in PAGING and text:
                 raise InvalidRequest(

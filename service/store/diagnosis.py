@@ -32,14 +32,16 @@ Rights = Mapping[str, Sequence[str]]
 SERVICE_RIGHTS: Rights = {
     "activities": ("find", "listIndexes", "createIndex", "collMod"),
     "api_keys": ("find", "insert", "update"),
+    "feed": ("find", "changeStream", "listIndexes", "createIndex", "collMod"),
 }
 CONSUMER_RIGHTS: Rights = {
     "activities": ("find", "insert", "update", "listIndexes"),
+    "feed": ("insert", "listIndexes"),
     "skips": ("find", "insert", "update"),
 }
 
 MIN_VERSION = (6, 0)
-# A member that was away for a day must be able to catch up.
+# A member that was away for a day must be able to catch up, and a follower for as long as is promised.
 OPLOG_HOURS = 24
 _FULL = 0.9
 _NOT_ALLOWED = 13
@@ -62,20 +64,26 @@ async def examine_mongo(
     rights: Rights,
     retention: RetentionSettings | None = None,
     *,
+    keeps_feed: bool = False,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> list[Finding]:
-    """Every check that can be made; `retention` only where the delete markers are one's own.
+    """Every check that can be made; `retention` only where the delete markers are one's own. Of a
+    feed that is not kept nothing is asked.
 
     Raises `StartError` where the connection string cannot be used.
     """
-    async with connect(settings) as mongo:
+    keeps_feed = keeps_feed or (retention is not None and retention.keeps_feed)
+    if not keeps_feed:
+        rights = {name: actions for name, actions in rights.items() if name != "feed"}
+    hours = max(OPLOG_HOURS, retention.feed_hours) if retention is not None else OPLOG_HOURS
+    async with connect(settings, keeps_feed=keeps_feed) as mongo:
         findings = await _examine_certificates(settings, clock)
         if has_failed(findings):
             return findings
         findings.append(await _examine_login(mongo, settings))
         if has_failed(findings):
             return findings
-        findings += await _examine_server(mongo, clock)
+        findings += await _examine_server(mongo, hours, clock)
         if has_failed([allowed := await _examine_rights(mongo, settings, rights)]):
             return [*findings, allowed]
         return [*findings, allowed, await _examine_indexes(mongo, retention)]
@@ -120,7 +128,7 @@ def _mend_login(text: str) -> str:
     return _UNREACHABLE
 
 
-async def _examine_server(mongo: Mongo, clock: Clock) -> list[Finding]:
+async def _examine_server(mongo: Mongo, oplog_hours: float, clock: Clock) -> list[Finding]:
     admin = mongo.client.admin
     async with asking(mongo):
         before = clock()
@@ -138,7 +146,7 @@ async def _examine_server(mongo: Mongo, clock: Clock) -> list[Finding]:
             version,
         ),
         _examine_set(hello),
-        await _examine_oplog(mongo, clock),
+        await _examine_oplog(mongo, oplog_hours, clock),
     ]
 
 
@@ -158,7 +166,7 @@ def _examine_set(hello: Mapping[str, Any]) -> Finding:
     )
 
 
-async def _examine_oplog(mongo: Mongo, clock: Clock) -> Finding:
+async def _examine_oplog(mongo: Mongo, needed_hours: float, clock: Clock) -> Finding:
     check = "MongoDB oplog"
     oplog = mongo.client.local["oplog.rs"]
     try:
@@ -172,12 +180,12 @@ async def _examine_oplog(mongo: Mongo, clock: Clock) -> Finding:
     reach = clock() - oldest["ts"].as_datetime()
     is_young = stats["size"] < _FULL * stats["maxSize"]
     hours = reach.total_seconds() / 3600
-    is_short = reach < timedelta(hours=OPLOG_HOURS) and not is_young
-    fault = f"it is full and reaches back {hours:.1f} h of {OPLOG_HOURS}" if is_short else None
+    is_short = reach < timedelta(hours=needed_hours) and not is_young
+    fault = f"it is full and reaches back {hours:.1f} h of {needed_hours:g}" if is_short else None
     return judge(
         check,
         fault,
-        f"db.adminCommand({{replSetResizeOplog: 1, minRetentionHours: {OPLOG_HOURS}}}) on every member",
+        f"db.adminCommand({{replSetResizeOplog: 1, minRetentionHours: {needed_hours:g}}}) on every member",
         "not full yet" if is_young else f"reaches back {hours:.0f} h",
     )
 

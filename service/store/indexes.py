@@ -142,13 +142,15 @@ def index_of_value(field: str) -> str | None:
 async def ensure_indexes(mongo: Mongo, retention: RetentionSettings) -> None:
     """Create what is missing and wait for it; safe to repeat, also at the same time elsewhere.
 
-    Changes the time that delete markers and the feed are kept, in place. Raises `StartError` where an index of ours exists
-    in another shape (dropping it is an operator's decision), and `StoreUnavailable`.
+    Changes the time that delete markers and the feed are kept, in place. Of a feed that is not kept
+    nothing is created. Raises `StartError` where an index of ours exists in another shape (dropping
+    it is an operator's decision), and `StoreUnavailable`.
     """
     days, hours = retention.tombstone_days, retention.feed_hours
     async with asking(mongo):
         await _ensure(mongo.activities, INDEXES, days * _SECONDS_A_DAY)
-        await _ensure(mongo.feed, FEED_INDEXES, int(hours * _SECONDS_AN_HOUR))
+        if retention.keeps_feed:
+            await _ensure(mongo.feed, FEED_INDEXES, int(hours * _SECONDS_AN_HOUR))
 
 
 async def _create_collection(collection: Any) -> None:
@@ -169,10 +171,16 @@ async def check_indexes(mongo: Mongo) -> list[str]:
 
     Raises `StoreUnavailable`.
     """
+    wanted = [(mongo.activities, INDEXES)]
+    if mongo.keeps_feed:
+        wanted.append((mongo.feed, FEED_INDEXES))
+    texts = list[str]()
     async with asking(mongo):
-        found = await _find_indexes(mongo.activities) | await _find_indexes(mongo.feed)
-    indexes = (*INDEXES, *FEED_INDEXES)
-    return [text for index in indexes if (text := index.difference(found.get(index.name)))]
+        for collection, indexes in wanted:
+            found = await _find_indexes(collection)
+            differences = (index.difference(found.get(index.name)) for index in indexes)
+            texts += filter(None, differences)
+    return texts
 
 
 async def check_expiry(mongo: Mongo, retention: RetentionSettings) -> str | None:

@@ -51,13 +51,14 @@ UNBOUNDED_POOL_SIZE = 100
 class Mongo:
     """One process's connection, with the collections of contract 4; `patience_seconds` is the
     longest wait for one operation, None = for ever. `refreshes` are those of threads, of which the
-    long ones stand apart."""
+    long ones stand apart. Where `keeps_feed` is false none is written, and nobody can follow."""
 
     client: Any
     activities: Any
     api_keys: Any
     feed: Any
     patience_seconds: float | None = None
+    keeps_feed: bool = False
     refreshes: GroupCommit[Any] = field(default_factory=GroupCommit)
     long_threads: LongThreads = field(default_factory=LongThreads)
     login: "Login" = field(default_factory=lambda: Login())
@@ -97,7 +98,7 @@ class Login:
 
 
 @asynccontextmanager
-async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
+async def connect(settings: MongoSettings, *, keeps_feed: bool = False) -> AsyncIterator[Mongo]:
     """Connect and close again. Does not wait for a server: `ping` tells whether one answers.
 
     What the connection string says explicitly is never overridden. Raises `StartError` where it
@@ -113,6 +114,7 @@ async def connect(settings: MongoSettings) -> AsyncIterator[Mongo]:
             database["api_keys"],
             database["feed"],
             patience_seconds,
+            keeps_feed,
         )
     finally:
         await _close(client, settings.timeout_seconds)

@@ -177,8 +177,8 @@ async def refresh_threads(
     """Recompute every thread that these changes touch, stale or not, and tell the feed what changed.
 
     To be called after `write_changes`, before their positions are committed: on return the threads
-    are right, and they and the feed durable. `written` is what that returned, in the same order; without it every
-    change is read back. Calls that wait for another one's refresh are served together by the next.
+    are right, and they and the feed, where one is kept, durable. `written` is what that returned, in
+    the same order; without it every change is read back. Calls that wait for another one's refresh are served together by the next.
     Returns how many threads this call itself has recomputed. Safe to repeat. Raises `ThreadsRefused`
     where all is done but what MongoDB refuses of single threads, else `StoreUnavailable`.
     """
@@ -202,7 +202,8 @@ async def refresh_threads(
     if short.threads:
         lanes.append(mongo.refreshes.run(short, refresh))
     refreshed = await _gather(lanes)
-    await write_feed(mongo, to_changed_rows(changes, written, marks, refreshed))
+    if mongo.keeps_feed:
+        await write_feed(mongo, to_changed_rows(changes, written, marks, refreshed))
     faults = _to_own_faults(marks, changes, refreshed.faults)
     faults |= await clear_marks(mongo, marks, refreshed)
     if faults:

@@ -3,8 +3,8 @@
 A change has two tries. The first is the cheapest write that is right when nothing of a thread has
 to be carried over: an insert of what is said to be new, else a plain guarded replacement. Where the
 stored activity stands in its way (a duplicate key) and is older, the second try is a pipeline that
-carries `left_threads` and `left_leads` on (design 5.1 and 9). There the document exists for certain, so that a second
-duplicate key means stale. Each names its index, as every find does (I1): left to itself, MongoDB
+carries `left_threads` and `left_leads` on (design 5.1 and 9). There the document exists for certain,
+so that a second duplicate key means stale. Each names its index, as every find does (I1): left to itself, MongoDB
 weighs every index that begins with the organization, a tenth of its work on an update.
 """
 
@@ -57,7 +57,8 @@ class Written:
     """The outcome of one change; `reason` and `is_too_large` say why MongoDB did not take it.
 
     `leaves_nothing` is true where the write itself saw to it that the activity has left no thread
-    and no lead: the change's own are the only ones concerned, and nothing need be read back.
+    and, where a feed is kept, no lead: the change's own are the only ones concerned, and nothing
+    need be read back.
     `is_first` is true where nothing was stored of the activity before.
     """
 
@@ -150,7 +151,7 @@ async def write_changes(mongo: Mongo, changes: Sequence[EncodedChange]) -> list[
     refused document never fails its neighbours. Raises `StoreUnavailable` where the connection
     fails on the way: all are to be repeated then.
     """
-    written = await _try(mongo, [_first_try(change) for change in changes])
+    written = await _try(mongo, [_first_try(change, mongo) for change in changes])
     blocked = [place for place, answer in enumerate(written) if answer is _STALE]
     stored = await _find_revisions(mongo, [changes[place] for place in blocked])
     older = []
@@ -198,17 +199,14 @@ def _refuse(change: Change, code: RejectionCode, reason: str) -> Rejected:
     )
 
 
-def _first_try(change: EncodedChange) -> Operation:
+def _first_try(change: EncodedChange, mongo: Mongo) -> Operation:
     if change.is_delete:
         return _second_try(change)
     if change.is_new:
         return RawDocument(change.document)
-    leaves_nothing = {
-        "lead_id": change.lead_id,
-        "_meta.thread": change.thread_id,
-        "_meta.left_threads": None,
-        "_meta.left_leads": None,
-    }
+    leaves_nothing = {"_meta.thread": change.thread_id, "_meta.left_threads": None}
+    if mongo.keeps_feed:
+        leaves_nothing |= {"lead_id": change.lead_id, "_meta.left_leads": None}
     return ReplaceOne(
         change.guard() | leaves_nothing, RawDocument(change.document), upsert=True, hint=PRIMARY
     )

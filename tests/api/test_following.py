@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,21 @@ async def follow(
     async with following(api.session, url, key, copy or Copy(), headers) as connection:
         await connection.until_live()
         yield connection
+
+
+async def test_where_no_feed_is_kept_nobody_follows(mongo: Mongo) -> None:
+    async with serving(replace(mongo, keeps_feed=False)) as api:
+        await happen(api, note("acti_1", 1))
+        refused = await api.ask("/activity/", headers={"Accept": "text/event-stream"})
+        listed = await api.ask("/activity/", headers={"Accept": "*/*"})
+
+        assert await mongo.feed.count_documents({}) == 0
+
+    assert refused.status == 406
+    (text,) = refused.content["errors"]
+    assert "switched off" in text
+    assert refused.content["error"] == text
+    assert [row["id"] for row in listed.content["data"]] == ["acti_1"]
 
 
 async def refusal(api: Api, copy: Copy | None = None, **more: Any) -> Refused:
@@ -265,8 +281,8 @@ async def test_an_oplog_that_has_rolled_over_is_gone(database_name: str) -> None
         server = MongoServer(folder / "mongodb", oplog_megabytes=1, arguments=("--syncdelay", "1"))
         async with running(server):
             settings = MongoSettings(url=SecretStr(server.url), database=database_name)
-            async with connect(settings) as mongo, serving(mongo) as api:
-                await ensure_indexes(mongo, RetentionSettings())
+            async with connect(settings, keeps_feed=True) as mongo, serving(mongo) as api:
+                await ensure_indexes(mongo, RetentionSettings(feed_hours=24))
                 async with follow(api) as connection:
                     copy = connection.copy
                 await until_nobody_follows(api)
@@ -453,8 +469,8 @@ async def test_a_step_down_of_mongodb_is_got_over(
     breakable_mongo_server: MongoServer, database_name: str
 ) -> None:
     settings = MongoSettings(url=SecretStr(breakable_mongo_server.url), database=database_name)
-    async with connect(settings) as mongo, serving(mongo) as api:
-        await ensure_indexes(mongo, RetentionSettings())
+    async with connect(settings, keeps_feed=True) as mongo, serving(mongo) as api:
+        await ensure_indexes(mongo, RetentionSettings(feed_hours=24))
         async with follow(api) as connection:
             await mongo.client.admin.command({"replSetStepDown": 1, "force": True})
             await breakable_mongo_server.recover()
@@ -494,7 +510,11 @@ async def test_a_process_that_ends_hands_its_followers_over(
     count = 500 if IS_LONG else 40
     url = mongo_settings.url.get_secret_value()
     variables = environment(
-        url, mongo_settings.database, ACTIVITY_DRAIN_DELAY_SECONDS="1", ACTIVITY_RATE_LIMIT=""
+        url,
+        mongo_settings.database,
+        ACTIVITY_DRAIN_DELAY_SECONDS="1",
+        ACTIVITY_RATE_LIMIT="",
+        ACTIVITY_FEED_HOURS="24",
     )
     ends: list[float] = []
     same_secret: dict[str, Any] = {"cursor_secret": SecretStr(SECRET)}

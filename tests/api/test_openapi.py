@@ -92,7 +92,11 @@ def test_every_path_and_parameter_is_in_the_document() -> None:
         expected = {
             row.name for row in PARAMETERS if row.own_list in (None, own_type and own_type.name)
         }
-        assert {row["name"] for row in shown} == expected | {"X-TZ-Offset", *REQUEST_HEADERS}
+        assert {row["name"] for row in shown} == expected | {
+            "X-TZ-Offset",
+            "Last-Event-ID",
+            *REQUEST_HEADERS,
+        }
         ruled = {row["name"] for row in shown if "exactly one lead." in row.get("description", "")}
         assert ("user_id" in ruled) is (own_type is None)
         assert "_type" in ruled

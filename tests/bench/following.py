@@ -30,13 +30,20 @@ from tests.bench.corpus import (
     to_document,
     to_id,
 )
-from tests.bench.ingest import Bench, consume, consumer, create_topic, database, publish
+from tests.bench.ingest import (
+    FEED_HOURS,
+    Bench,
+    consume,
+    consumer,
+    create_topic,
+    database,
+    publish,
+)
 from tests.bench.latency import visible_seconds
 from tests.bench.measure import Line, Report, alternate, quantile
 from tests.bench.processes import Process, running, until_ready
 from tests.bench.reads import LISTING, api_environment, authorization, create_key, rate, stored
 
-FEEDLESS = "tests.bench.feedless"
 RATE = 500
 SECONDS = 10
 IDLE = 2000
@@ -51,6 +58,7 @@ async def serving(bench: Bench, name: str, **settings: str) -> AsyncIterator[tup
     """The API on a database, and a key of the corpus's reader."""
     key = await create_key(bench.mongo_url, name)
     environment = api_environment(bench.mongo_url, name) | settings
+    environment["ACTIVITY_FEED_HOURS"] = str(FEED_HOURS)
     log = bench.logs / f"{name}.log"
     async with running("service", "serve", environment=environment, log=log) as api:
         await until_ready(api)
@@ -107,7 +115,7 @@ def ignore(_: bytes) -> None:
 
 
 async def measure_ingest(report: Report, bench: Bench, *, count: int, rounds: int) -> None:
-    """The consumer beside a follower, against the same one that tells no feed."""
+    """The consumer beside a follower, against one that keeps no feed."""
     events = new_events(1, count)
     newer = new_events(1, count, edition=1)
     emails = email_events(2, count, window=1000)
@@ -145,12 +153,12 @@ async def _ingest(
     async with database(bench) as (name, mongo):
         await prepare(mongo)
         if not tells:
-            return await consume(bench, name, topic, count, module=FEEDLESS)
+            return await consume(bench, name, topic, count)
         async with (
             serving(bench, name) as (api, key),
             followed(api, [f"{LISTING}?lead_id=lead_quiet"], [key], ignore),
         ):
-            return await consume(bench, name, topic, count)
+            return await consume(bench, name, topic, count, feed_hours=FEED_HOURS)
 
 
 async def measure_pushed(report: Report, bench: Bench, *, rounds: int) -> None:
@@ -185,7 +193,10 @@ async def _visible_and_pushed(bench: Bench, name: str) -> tuple[list[float], lis
         if len(pushed) >= RATE * SECONDS:
             are_all_pushed.set()
 
-    async with serving(bench, name) as (api, key), consumer(bench, name, topic) as process:
+    async with (
+        serving(bench, name) as (api, key),
+        consumer(bench, name, topic, feed_hours=FEED_HOURS) as process,
+    ):
         await until_ready(process)
         target = Target(api.port, authorization(key))
         producer = AIOKafkaProducer(bootstrap_servers=bench.kafka_servers)
@@ -238,7 +249,7 @@ async def measure_busy(report: Report, bench: Bench) -> None:
         source = random.Random(5)
         place = Place(READER, to_id("lead", 0), "Call", START)
         events = [event(source, place, number) for number in range(CHANGES)]
-        async with consumer(bench, name, topic) as process:
+        async with consumer(bench, name, topic, feed_hours=FEED_HOURS) as process:
             await until_ready(process)
             async with followed(api, paths, keys, ignore):
                 before = await metric(api, "activity_follow_evaluations_total")

@@ -24,6 +24,7 @@ from tests.bench.measure import Line, Report, alternate
 from tests.bench.processes import Process, running
 
 PARTITIONS = 4
+FEED_HOURS = 24
 FIRST_LOOK_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 BACKLOG_SECONDS = 300.0
@@ -45,10 +46,10 @@ class Bench:
 
 @asynccontextmanager
 async def database(bench: Bench) -> AsyncIterator[tuple[str, Mongo]]:
-    """A fresh database with all indexes."""
+    """A fresh database with all indexes, those of a feed among them."""
     name = bench.name("database")
     async with connect(MongoSettings(url=bench.mongo_url, database=name)) as mongo:
-        await ensure_indexes(mongo, RetentionSettings())
+        await ensure_indexes(mongo, RetentionSettings(feed_hours=FEED_HOURS))
         yield name, mongo
         await mongo.client.drop_database(name)
 
@@ -89,9 +90,10 @@ async def create_topic(bench: Bench, partitions: int = PARTITIONS) -> str:
 
 @asynccontextmanager
 async def consumer(
-    bench: Bench, name: str, *topics: str, module: str = "consumers"
+    bench: Bench, name: str, *topics: str, feed_hours: float = 0
 ) -> AsyncIterator[Process]:
-    """A consumer process in a group of its own, on the database `name`."""
+    """A consumer process in a group of its own, on the database `name`; without hours it keeps no
+    feed."""
     group = bench.name("group")
     environment = {
         "ACTIVITY_MONGO_URL": bench.mongo_url,
@@ -100,10 +102,11 @@ async def consumer(
         "ACTIVITY_KAFKA_TOPICS": ",".join(topics),
         "ACTIVITY_KAFKA_DEAD_LETTER_TOPIC": f"{topics[0]}.dead",
         "ACTIVITY_KAFKA_GROUP_ID": group,
+        "ACTIVITY_FEED_HOURS": str(feed_hours),
         "ACTIVITY_OPERATIONS_PORT": "0",
     }
     async with running(
-        module,
+        "consumers",
         "run",
         environment=environment,
         log=bench.logs / f"{group}.log",
@@ -128,7 +131,7 @@ async def records_done(session: aiohttp.ClientSession, process: Process) -> int:
 
 
 async def consume(
-    bench: Bench, name: str, topic: str, count: int, *, module: str = "consumers"
+    bench: Bench, name: str, topic: str, count: int, *, feed_hours: float = 0
 ) -> float:
     """Records a second of a consumer process on a backlog, from its first durable ones.
 
@@ -136,7 +139,7 @@ async def consume(
     time after the last of them, so the one before it counts.
     """
     async with (
-        consumer(bench, name, topic, module=module) as process,
+        consumer(bench, name, topic, feed_hours=feed_hours) as process,
         aiohttp.ClientSession() as session,
     ):
         looks: list[tuple[float, int]] = []

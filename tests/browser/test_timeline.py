@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
-from tests.api.conftest import Api
+from service.store.mongo import Mongo
+from tests.api.conftest import Api, serving
 from tests.browser.conftest import Screen
 from tests.factories import TYPE_NAMES, activity, deletion, event, realistic_events, record
 from tests.model import Model
@@ -27,6 +29,9 @@ HOSTILE = [
     "a\x00b\u2028c",
     "x" * 5000,
 ]
+# A connection on which nothing came for so long is given up by the page: one that is only silent does
+# not end.
+SILENCE_MILLISECONDS = 50_000
 
 
 async def fill(api: Api, log: list[bytes]) -> Model:
@@ -172,6 +177,18 @@ async def test_a_conversation_opens_in_its_place(screen: Screen, api: Api) -> No
 
 
 async def test_what_happens_meanwhile_appears_by_itself(screen: Screen, api: Api) -> None:
+    await see_what_happens(screen, api)
+
+
+async def test_where_nobody_can_follow_it_appears_all_the_same(
+    screen: Screen, mongo: Mongo
+) -> None:
+    async with serving(replace(mongo, keeps_feed=False)) as api:
+        await see_what_happens(Screen(screen.page, api, screen.faults), api)
+        assert screen.faults.pop().endswith("406 (Not Acceptable)")
+
+
+async def see_what_happens(screen: Screen, api: Api) -> None:
     model = await fill(api, realistic_log(60))
     page = screen.page
     await page.clock.install()
@@ -244,11 +261,11 @@ async def test_a_lost_connection_is_shown_and_comes_back(screen: Screen, api: Ap
     await page.locator('#sign[data-sign="live"]').wait_for()
 
     await page.context.set_offline(True)
-    await page.clock.fast_forward(15_000)
+    await page.clock.fast_forward(SILENCE_MILLISECONDS)
     await page.locator('#sign[data-sign="away"]').wait_for()
     assert len(await screen.rows()) > 0
     await page.context.set_offline(False)
-    await page.clock.fast_forward(15_000)
+    await page.clock.fast_forward(SILENCE_MILLISECONDS)
     await page.locator('#sign[data-sign="live"]').wait_for()
     screen.faults.clear()  # the browser's own lines about the network
 

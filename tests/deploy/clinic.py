@@ -58,6 +58,7 @@ class Clinic:
         return self.secured.environment() | {
             "ACTIVITY_KAFKA_TOPICS": ",".join(TOPICS),
             "ACTIVITY_KAFKA_GROUP_ID": GROUP,
+            "ACTIVITY_FEED_HOURS": "24",
         }
 
     async def configure(self, topic: str, **changes: str) -> None:

@@ -124,6 +124,24 @@ async def mongo_oplog_is_short(__: Clinic, folder: Path) -> AsyncIterator[Enviro
         yield await _plain_mongo(server.url)
 
 
+@planted("MongoDB oplog", "minRetentionHours: 48")
+async def mongo_oplog_is_shorter_than_the_feed(
+    healthy: Clinic, folder: Path
+) -> AsyncIterator[Environment]:
+    async with mongo_oplog_is_short(healthy, folder) as environment:
+        yield {**environment, "ACTIVITY_FEED_HOURS": "48"}
+
+
+@planted("MongoDB indexes", "activity-service indexes")
+async def mongo_lacks_the_index_of_the_feed(healthy: Clinic, _: Path) -> AsyncIterator[Environment]:
+    async with healthy.secured.administration() as client:
+        await client[DATABASE].feed.drop_indexes()
+        try:
+            yield {}
+        finally:
+            await healthy.make_indexes()
+
+
 @planted("MongoDB clock", "NTP", hours=2)
 async def mongo_clock_is_two_hours_off(_: Clinic, __: Path) -> AsyncIterator[Environment]:
     yield {}
@@ -311,7 +329,7 @@ class _SmallOplog(MongoServer):
 
 async def _plain_mongo(url: str) -> Environment:
     async with connect(MongoSettings(url=SecretStr(url))) as mongo:
-        await ensure_indexes(mongo, RetentionSettings())
+        await ensure_indexes(mongo, RetentionSettings(feed_hours=24))
     return {"ACTIVITY_MONGO_URL_FILE": "", "ACTIVITY_MONGO_URL": url} | {
         "ACTIVITY_MONGO_TLS_CA_PATH": ""
     }

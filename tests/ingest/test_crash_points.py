@@ -13,7 +13,11 @@ from tests.ingest.group import Group, environment, spawn
 
 EVENTS = 150
 # Static membership: the next process takes the place of the dead one at once.
-SETTINGS = {"ACTIVITY_KAFKA_GROUP_INSTANCE_ID": "pod-0", "ACTIVITY_BATCH_MAX_RECORDS": "20"}
+SETTINGS = {
+    "ACTIVITY_KAFKA_GROUP_INSTANCE_ID": "pod-0",
+    "ACTIVITY_BATCH_MAX_RECORDS": "20",
+    "ACTIVITY_FEED_HOURS": "24",
+}
 
 # The faster the rest, the fewer of these there are.
 COMES_ONCE_FOR_CERTAIN = {"publish dead letters", "commit"}

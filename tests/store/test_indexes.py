@@ -1,16 +1,24 @@
 """The indexes are made once, checked for what they are, and never replaced behind one's back."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from service.errors import StartError
 from service.settings import RetentionSettings
-from service.store.indexes import EXPIRY, FORM, INDEXES, ensure_indexes
+from service.store.indexes import (
+    EXPIRY,
+    FEED_EXPIRY,
+    FEED_INDEXES,
+    FORM,
+    INDEXES,
+    ensure_indexes,
+)
 from service.store.indexes import check_indexes as check
 from service.store.mongo import Mongo
 
-KEEP = RetentionSettings()
+KEEP = RetentionSettings(feed_hours=24)
 
 
 async def test_indexes_that_are_there_are_in_order(mongo: Mongo) -> None:
@@ -36,6 +44,25 @@ async def test_without_a_collection_all_are_missing(mongo: Mongo) -> None:
 
     assert len(await check(mongo)) == len(INDEXES)
     await ensure_indexes(mongo, KEEP)
+    assert await check(mongo) == []
+
+
+async def test_of_a_feed_that_is_not_kept_no_index_is_made_or_missed(mongo: Mongo) -> None:
+    await mongo.feed.drop()
+    assert await check(mongo) == [f"index {index.name} is missing" for index in FEED_INDEXES]
+
+    await ensure_indexes(mongo, RetentionSettings())
+
+    assert await check(replace(mongo, keeps_feed=False)) == []
+    assert mongo.feed.name not in await mongo.feed.database.list_collection_names()
+
+
+@pytest.mark.parametrize("hours", [0.5, 24, 8760])
+async def test_the_hours_of_the_feed_change_in_place(mongo: Mongo, hours: float) -> None:
+    await ensure_indexes(mongo, RetentionSettings(feed_hours=hours))
+
+    information = await mongo.feed.index_information()
+    assert information[FEED_EXPIRY]["expireAfterSeconds"] == hours * 3600
     assert await check(mongo) == []
 
 

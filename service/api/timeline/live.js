@@ -109,8 +109,9 @@ async function recover(error, state, told, signal) {
     return told.onAnew();
   }
   if (isRefusal && [400, 401, 404].includes(error.status)) throw error;
-  if (isRefusal && error.status === 503 && !state.isPolling) {
-    // No place among the followers, or no service: a page now and then asks for less.
+  if (isRefusal && [406, 503].includes(error.status) && !state.isPolling) {
+    // Following is switched off, or there is no place among the followers, or no service: a page now
+    // and then asks for less.
     state.isPolling = true;
     told.onBegin();
     return undefined;
