@@ -157,6 +157,11 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
         """Raises `KafkaError`."""
         return await find_topic_ids(self._client, topics)
 
+    def give_up_place(self) -> None:
+        """Leave the group at the end, as a dynamic member does: a static one that comes back finds
+        its old assignment, without a topic that was missing when that was made."""
+        self._coordinator._group_instance_id = None
+
     async def find_committed(
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:

@@ -99,6 +99,7 @@ class Resuming:
             return  # asked again
         for topic, topic_id in topic_ids.items():
             if self._topic_ids.get(topic, topic_id) != topic_id:
+                consumer.give_up_place()
                 raise KafkaError(f"the topic {topic} was made again")
 
     async def _settle(self, consumer: Consumer) -> bool:
