@@ -1,5 +1,6 @@
 """A partition that cannot be read is set apart alone (contract 1.5.5)."""
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -97,15 +98,17 @@ async def test_damaged_batch_holds_up_its_partition_alone(
 
 
 async def test_a_broker_that_is_away_holds_up_its_partitions_alone(
-    group: Group, breakable_kafka_server: KafkaServer, tmp_path: Path
+    group: Group, tmp_path: Path
 ) -> None:
-    """Each partition lies on one broker; the group's own positions stay with the first."""
-    first = breakable_kafka_server
-    second = KafkaServer(tmp_path / "second")
-    second.join(first, node_id=2)
-    topics = await new_topics(first.bootstrap_servers, topics=0)
-    topic = f"{topics.group_id}.spread"
-    async with running(second):
+    """Each partition lies on one broker; the group's own positions stay with the first. Both are
+    this test's alone: a cluster remembers a broker that is gone."""
+    first, second = KafkaServer(tmp_path / "first"), KafkaServer(tmp_path / "second")
+    async with AsyncExitStack() as servers:
+        await servers.enter_async_context(running(first))
+        second.join(first, node_id=2)
+        await servers.enter_async_context(running(second))
+        topics = await new_topics(first.bootstrap_servers, topics=0)
+        topic = f"{topics.group_id}.spread"
         async with administration(first.bootstrap_servers) as admin:
             spread = NewTopic(topic, -1, -1, replica_assignments={0: [1], 1: [2]})
             await admin.create_topics([spread])
